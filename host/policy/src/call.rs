@@ -1,0 +1,274 @@
+//! One type per host function: what an agent asked for, parsed once. What is judged here is what is hashed, shown and sent.
+
+use serde::{Deserialize, Serialize};
+
+use crate::grant::Grant;
+use crate::judge::Denied;
+
+/// A call that passes through the host's one path.
+pub trait Call: Clone + Send + Sync + Serialize + 'static {
+    /// `interface.function`, stable: part of the fingerprint and a metric label.
+    const KIND: &'static str;
+
+    /// Whether it changes something outside the run, so that its intent must be on disk before it is sent.
+    const EFFECT: Effect;
+
+    /// Whether the grant covers it.
+    ///
+    /// # Errors
+    /// [`Denied`] with the smallest edit.
+    fn within(&self, grant: &Grant) -> Result<(), Denied>;
+}
+
+/// What a call does to the world, and so what a crash in its middle means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Only looks: it can be issued again.
+    None,
+    /// Changes something, and issuing it again changes nothing more.
+    Repeatable,
+}
+
+/// Who speaks in a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaker {
+    /// The persona and the rules.
+    System,
+    /// The task.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool.
+    Tool,
+}
+
+/// One message of a chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Speaker,
+    /// What is said.
+    pub text: String,
+}
+
+/// `model.complete`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Complete {
+    /// The group that the agent asks for.
+    pub group: String,
+    /// The chat so far.
+    pub messages: Vec<Message>,
+    /// JSON Schema that the text must satisfy.
+    pub schema: Option<serde_json::Value>,
+    /// Sampling temperature.
+    pub temperature: Option<f32>,
+    /// Most tokens that the model may write.
+    pub max_output_tokens: u32,
+}
+
+impl Complete {
+    /// Bytes of the prompt, schema included: an upper bound of its tokens.
+    #[must_use]
+    pub fn prompt_bytes(&self) -> u64 {
+        let schema = self.schema.as_ref().map_or(0, |schema| schema.to_string().len());
+        let text: usize = self.messages.iter().map(|message| message.text.len()).sum();
+        (text + schema) as u64
+    }
+}
+
+impl Call for Complete {
+    const KIND: &'static str = "model.complete";
+    const EFFECT: Effect = Effect::None;
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.asks_model(&self.group)
+    }
+}
+
+/// `model.embed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Embed {
+    /// The group that the agent asks for.
+    pub group: String,
+    /// The texts, each becoming one vector.
+    pub texts: Vec<String>,
+}
+
+impl Call for Embed {
+    const KIND: &'static str = "model.embed";
+    const EFFECT: Effect = Effect::None;
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.asks_model(&self.group)
+    }
+}
+
+/// `vault.read`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultRead {
+    /// Relative to the vault's root.
+    pub path: String,
+}
+
+impl Call for VaultRead {
+    const KIND: &'static str = "vault.read";
+    const EFFECT: Effect = Effect::None;
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.reads(&self.path)
+    }
+}
+
+/// `vault.entries`. Answers only what the grant lets the agent read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultEntries {
+    /// Pattern of paths.
+    pub pattern: String,
+}
+
+impl Call for VaultEntries {
+    const KIND: &'static str = "vault.entries";
+    const EFFECT: Effect = Effect::None;
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.reads_anything()
+    }
+}
+
+/// `vault.search`. Looks only into what the grant lets the agent read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultSearch {
+    /// Any of them, without regard to case.
+    pub words: Vec<String>,
+    /// Pattern of paths.
+    pub pattern: String,
+    /// Most hits.
+    pub limit: u32,
+}
+
+impl Call for VaultSearch {
+    const KIND: &'static str = "vault.search";
+    const EFFECT: Effect = Effect::None;
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.reads_anything()
+    }
+}
+
+/// `vault.write`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultWrite {
+    /// Relative to the vault's root.
+    pub path: String,
+    /// Keys and YAML values, in order.
+    pub front_matter: Vec<(String, String)>,
+    /// Markdown.
+    pub body: String,
+}
+
+impl Call for VaultWrite {
+    const KIND: &'static str = "vault.write";
+    const EFFECT: Effect = Effect::Repeatable;
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.writes(&self.path)
+    }
+}
+
+/// `vault.append`. Repeatable since it is a replacement of a file by its longer self, recorded with both hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultAppend {
+    /// Relative to the vault's root.
+    pub path: String,
+    /// Added at the end.
+    pub text: String,
+}
+
+impl Call for VaultAppend {
+    const KIND: &'static str = "vault.append";
+    const EFFECT: Effect = Effect::Repeatable;
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.writes(&self.path)
+    }
+}
+
+/// A guest's sleep: `subscribe-duration` and `subscribe-instant` of `wasi:clocks/monotonic-clock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sleep {
+    /// How long, by the guest's clock.
+    pub nanoseconds: u64,
+}
+
+impl Call for Sleep {
+    const KIND: &'static str = "clock.sleep";
+    const EFFECT: Effect = Effect::None;
+
+    fn within(&self, _grant: &Grant) -> Result<(), Denied> {
+        Ok(())
+    }
+}
+
+/// What a call that did not succeed answers the agent. Journaled like any result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum CallError {
+    /// A rule refused it.
+    #[error("denied: {said}; {hint}")]
+    Denied {
+        /// Short and closed.
+        rule: String,
+        /// What was refused.
+        said: String,
+        /// File and key.
+        at: String,
+        /// The smallest edit.
+        hint: String,
+    },
+    /// The arguments make no sense.
+    #[error("{text}")]
+    Invalid {
+        /// Which and why.
+        text: String,
+    },
+    /// The other side answered with a failure of its own.
+    #[error("{text}")]
+    Failed {
+        /// What it said.
+        text: String,
+    },
+    /// Nothing of that name.
+    #[error("{text}")]
+    NotFound {
+        /// Which name.
+        text: String,
+    },
+    /// Somebody else changed it.
+    #[error("{text}")]
+    Conflict {
+        /// What and when.
+        text: String,
+    },
+}
+
+impl CallError {
+    /// The short word for timelines and metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Denied { .. } => "denied",
+            Self::Invalid { .. } => "invalid",
+            Self::Failed { .. } => "failed",
+            Self::NotFound { .. } => "not-found",
+            Self::Conflict { .. } => "conflict",
+        }
+    }
+}
+
+impl From<Denied> for CallError {
+    fn from(denied: Denied) -> Self {
+        let Denied { rule, said, at, hint } = denied;
+        Self::Denied { rule: rule.to_owned(), said, at, hint }
+    }
+}

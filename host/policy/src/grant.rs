@@ -1,0 +1,273 @@
+//! What an agent may do: what it asks for ∩ what the operator allows, computed once at load.
+//!
+//! A [`Grant`] has private fields and only [`Grant::effective`] makes one. Checks neither allocate (but for a refusal) nor lock.
+
+use crate::judge::Denied;
+use crate::manifest::{Ceiling, Limits, Manifest, MemoryGrant};
+use crate::pattern::{BadPattern, Patterns};
+use crate::tier::Tier;
+
+/// The effective grant of one agent.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    agent: String,
+    at: String,
+    models: Both,
+    vault_read: Both,
+    vault_write: Both,
+    handoff: Both,
+    clearance: Tier,
+    local_only: bool,
+    limits: Limits,
+}
+
+/// A list wanted by the manifest and the operator's for the same key: both must cover.
+#[derive(Clone, Debug)]
+struct Both {
+    key: &'static str,
+    wanted: Patterns,
+    allowed: Patterns,
+}
+
+impl Both {
+    fn of(key: &'static str, wanted: &[String], allowed: &[String]) -> Result<Self, BadPattern> {
+        Ok(Self { key, wanted: Patterns::compile(wanted)?, allowed: Patterns::compile(allowed)? })
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        self.wanted.covers(name) && self.allowed.covers(name)
+    }
+
+    /// Patterns wanted that the operator's list does not cover.
+    fn beyond(&self) -> impl Iterator<Item = &String> {
+        self.wanted.texts().iter().filter(|text| !self.allowed.covers_pattern(text))
+    }
+}
+
+impl Grant {
+    /// The grant of `manifest` under the operator's `ceiling` and `limits`; `at` says where the ceiling is written.
+    ///
+    /// # Errors
+    /// One complaint for everything that the manifest wants beyond its ceiling, each with the line to add or remove.
+    pub fn effective(manifest: &Manifest, ceiling: &Ceiling, limits: &Limits, at: &str) -> Result<Self, Vec<String>> {
+        let wants = &manifest.wants;
+        let lists = [
+            Both::of("models", &wants.models, &ceiling.models),
+            Both::of("tools", &wants.tools, &ceiling.tools),
+            Both::of("vault_read", &wants.vault_read, &ceiling.vault_read),
+            Both::of("vault_write", &wants.vault_write, &ceiling.vault_write),
+            Both::of("handoff", &wants.handoff, &ceiling.handoff),
+        ];
+        let mut complaints: Vec<String> =
+            lists.iter().filter_map(|list| list.as_ref().err()).map(|bad| format!("{at}: {bad}")).collect();
+        for list in lists.iter().flatten() {
+            complaints.extend(list.beyond().map(|text| beyond(list.key, text, at)));
+        }
+        if wants.approvals && !ceiling.approvals {
+            complaints.push(format!("wants `approvals`: add `approvals = true` to {at}, or remove it from agent.toml"));
+        }
+        let memory = [MemoryGrant::None, MemoryGrant::Read, MemoryGrant::Write]
+            .into_iter()
+            .find(|grant| grant.as_str() == wants.memory)
+            .unwrap_or(MemoryGrant::None);
+        if memory > ceiling.memory {
+            let word = memory.as_str();
+            complaints.push(format!("wants memory `{word}`: set `memory = \"{word}\"` in {at}, or lower it in agent.toml"));
+        }
+        for ((limit, wanted), (_, most)) in manifest.limits.each().into_iter().zip(limits.each()) {
+            if wanted > most {
+                complaints.push(format!(
+                    "limits.{limit} = {wanted} is above the ceiling {most}: lower it in agent.toml, or raise `{limit}` in [limits]"
+                ));
+            }
+        }
+        match (complaints.is_empty(), lists) {
+            (true, [Ok(models), Ok(_tools), Ok(vault_read), Ok(vault_write), Ok(handoff)]) => Ok(Self {
+                agent: manifest.id.clone(),
+                at: at.to_owned(),
+                models,
+                vault_read,
+                vault_write,
+                handoff,
+                clearance: ceiling.clearance,
+                local_only: manifest.local_only,
+                limits: manifest.limits,
+            }),
+            _ => Err(complaints),
+        }
+    }
+
+    /// Whether it may ask for that model group.
+    ///
+    /// # Errors
+    /// [`Denied`] with the smallest edit.
+    pub fn asks_model(&self, group: &str) -> Result<(), Denied> {
+        self.check(&self.models, group)
+    }
+
+    /// Whether it may read that path.
+    ///
+    /// # Errors
+    /// [`Denied`] with the smallest edit.
+    pub fn reads(&self, path: &str) -> Result<(), Denied> {
+        self.check(&self.vault_read, path)
+    }
+
+    /// Whether it may read anything at all, and so list and search.
+    ///
+    /// # Errors
+    /// [`Denied`] with the smallest edit.
+    pub fn reads_anything(&self) -> Result<(), Denied> {
+        if self.vault_read.wanted.texts().is_empty() || self.vault_read.allowed.texts().is_empty() {
+            return Err(self.refusal("vault_read", "**"));
+        }
+        Ok(())
+    }
+
+    /// Whether it may write that path.
+    ///
+    /// # Errors
+    /// [`Denied`] with the smallest edit.
+    pub fn writes(&self, path: &str) -> Result<(), Denied> {
+        self.check(&self.vault_write, path)
+    }
+
+    /// Whether it may hand a task to that agent.
+    #[must_use]
+    pub fn hands_to(&self, agent: &str) -> bool {
+        agent != self.agent && self.handoff.covers(agent)
+    }
+
+    /// Highest label that its runs may reach.
+    #[must_use]
+    pub fn clearance(&self) -> Tier {
+        self.clearance
+    }
+
+    /// Whether its model calls must stay in the house.
+    #[must_use]
+    pub fn local_only(&self) -> bool {
+        self.local_only
+    }
+
+    /// The bounds of each of its runs.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whose grant this is.
+    #[must_use]
+    pub fn agent(&self) -> &str {
+        &self.agent
+    }
+
+    /// Where the operator's part of it is written.
+    #[must_use]
+    pub fn at(&self) -> &str {
+        &self.at
+    }
+
+    fn check(&self, list: &Both, name: &str) -> Result<(), Denied> {
+        if list.covers(name) { Ok(()) } else { Err(self.refusal(list.key, name)) }
+    }
+
+    fn refusal(&self, key: &'static str, name: &str) -> Denied {
+        let wanted = match key {
+            "models" => self.models.wanted.covers(name),
+            "vault_read" => self.vault_read.wanted.covers(name),
+            "vault_write" => self.vault_write.wanted.covers(name),
+            _ => false,
+        };
+        let place = if wanted { self.at.clone() } else { format!("`wants` in agent.toml of {}", self.agent) };
+        Denied {
+            rule: key,
+            said: format!("{key} does not cover `{name}`"),
+            hint: format!("add \"{name}\" to `{key}` in {place}"),
+            at: place,
+        }
+    }
+}
+
+fn beyond(key: &str, text: &str, at: &str) -> String {
+    let wish = key.replace('_', "-");
+    format!("wants {wish} `{text}`: add \"{text}\" to `{key}` in {at}, or remove it from `{wish}` in agent.toml")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::manifest::Wants;
+    use proptest::prelude::*;
+
+    pub(crate) fn manifest(id: &str, wants: Wants) -> Manifest {
+        Manifest {
+            id: id.into(),
+            name: "Test".into(),
+            emoji: "🧪".into(),
+            version: "1".into(),
+            purpose: "tests".into(),
+            mode: "executor".into(),
+            local_only: false,
+            class_floor: "a".into(),
+            wants: Wants { memory: "none".into(), ..wants },
+            limits: LIMITS,
+            persona: "you test".into(),
+            examples: vec!["test".into()],
+            extra: Vec::new(),
+        }
+    }
+
+    pub(crate) const LIMITS: Limits = Limits {
+        memory_mib: 64,
+        cpu_ms: 1000,
+        wall_s: 60,
+        host_calls: 100,
+        output_tokens: 1000,
+        usd_micros: 0,
+        journal_kib: 100,
+        log_kib: 10,
+    };
+
+    #[test]
+    fn a_wish_beyond_the_ceiling_names_the_line() {
+        let wishes = manifest("scout", Wants { vault_write: vec!["secret/*".into()], ..Wants::default() });
+        let complaints =
+            Grant::effective(&wishes, &Ceiling::default(), &LIMITS, "[grants.scout] in host.toml").expect_err("nothing is granted");
+        assert_eq!(
+            complaints,
+            [
+                "wants vault-write `secret/*`: add \"secret/*\" to `vault_write` in [grants.scout] in host.toml, or remove it from `vault-write` in agent.toml"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_limit_above_the_ceiling_is_refused_with_both_numbers() {
+        let low = Limits { wall_s: 10, ..LIMITS };
+        let complaints = Grant::effective(&manifest("scout", Wants::default()), &Ceiling::default(), &low, "here")
+            .expect_err("60 s is above 10 s");
+        assert!(complaints[0].contains("limits.wall_s = 60 is above the ceiling 10"), "{complaints:?}");
+    }
+
+    #[test]
+    fn a_manifest_without_a_limit_is_incomplete() {
+        let mut bare = manifest("scout", Wants::default());
+        assert_eq!(bare.complaints(), Vec::<String>::new());
+        bare.limits.cpu_ms = 0;
+        assert!(bare.complaints()[0].contains("limits.cpu_ms is missing"));
+    }
+
+    proptest! {
+        /// Neither side can widen the other: a path passes only if both lists cover it.
+        #[test]
+        fn the_grant_is_the_intersection(path in "[ab]{1,2}/[ab]{1,2}", wish in "(\\*\\*|[ab]{1,2}/\\*|\\*/[ab]{1,2})", wall in "(\\*\\*|[ab]{1,2}/\\*|\\*/[ab]{1,2})") {
+            let wishes = manifest("scout", Wants { vault_read: vec![wish.clone()], ..Wants::default() });
+            let ceiling = Ceiling { vault_read: vec![wall.clone()], ..Ceiling::default() };
+            if let Ok(grant) = Grant::effective(&wishes, &ceiling, &LIMITS, "here") {
+                let one = |text: &String| Patterns::compile(std::slice::from_ref(text)).expect("generated patterns parse").covers(&path);
+                prop_assert_eq!(grant.reads(&path).is_ok(), one(&wish) && one(&wall));
+            }
+        }
+    }
+}

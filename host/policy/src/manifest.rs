@@ -1,0 +1,212 @@
+//! What a component says of itself. It grants nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pattern::Patterns;
+use crate::tier::Tier;
+
+/// What `describe` answers. The fields are those of `manifest` in the WIT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Stable name; also the file's, `ID.wasm`.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// One glyph for people.
+    pub emoji: String,
+    /// Of the agent, not of the interface.
+    pub version: String,
+    /// One sentence that the triager reads when it chooses.
+    pub purpose: String,
+    /// One of [`MODES`].
+    pub mode: String,
+    /// Never served by a remote model group.
+    pub local_only: bool,
+    /// Lowest action class of its calls: `a` to `d`.
+    pub class_floor: String,
+    /// What it asks to be allowed.
+    pub wants: Wants,
+    /// What it promises to stay under.
+    pub limits: Limits,
+    /// Who it is, in Markdown.
+    pub persona: String,
+    /// Task texts for a dry run.
+    pub examples: Vec<String>,
+    /// Keys that later versions understand.
+    pub extra: Vec<(String, String)>,
+}
+
+/// The capabilities that a component asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wants {
+    /// Model groups; the first is the one it uses by default.
+    pub models: Vec<String>,
+    /// Patterns of tools.
+    pub tools: Vec<String>,
+    /// Patterns of paths.
+    pub vault_read: Vec<String>,
+    /// Patterns of paths.
+    pub vault_write: Vec<String>,
+    /// `none`, `read` or `write`.
+    pub memory: String,
+    /// Whether it asks humans by itself.
+    pub approvals: bool,
+    /// Patterns of agents that it hands to.
+    pub handoff: Vec<String>,
+}
+
+/// The bounds of one run. There are no defaults: zero means that it was not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// All linear memories together, in MiB.
+    pub memory_mib: u64,
+    /// Time that the guest executes, in milliseconds.
+    pub cpu_ms: u64,
+    /// Time from start to end, waits included, in seconds.
+    pub wall_s: u64,
+    /// Host calls of any kind.
+    pub host_calls: u64,
+    /// Tokens that models write for it.
+    pub output_tokens: u64,
+    /// Money, in millionths of a US dollar. The only one that may be zero: free models only.
+    pub usd_micros: u64,
+    /// Journaled arguments and results, in KiB.
+    pub journal_kib: u64,
+    /// Log lines, in KiB.
+    pub log_kib: u64,
+}
+
+impl Limits {
+    /// Each limit with its name as written in `[limits]`.
+    #[must_use]
+    pub fn each(&self) -> [(&'static str, u64); 8] {
+        [
+            ("memory_mib", self.memory_mib),
+            ("cpu_ms", self.cpu_ms),
+            ("wall_s", self.wall_s),
+            ("host_calls", self.host_calls),
+            ("output_tokens", self.output_tokens),
+            ("usd_micros", self.usd_micros),
+            ("journal_kib", self.journal_kib),
+            ("log_kib", self.log_kib),
+        ]
+    }
+}
+
+/// The manners of working that a manifest may name.
+pub const MODES: [&str; 8] = ["planner", "executor", "reviewer", "guardian", "observer", "historian", "upstream-watcher", "router"];
+
+impl Manifest {
+    /// Everything that is missing or malformed, each naming its key and the edit. Empty if the manifest is complete.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let id_ok = !self.id.is_empty()
+            && self.id.len() <= 64
+            && self.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if !id_ok {
+            found.push(format!("id `{}` must be 1 to 64 of a-z, 0-9 and `-`", self.id));
+        }
+        for (key, text) in [
+            ("name", &self.name),
+            ("emoji", &self.emoji),
+            ("version", &self.version),
+            ("purpose", &self.purpose),
+            ("persona", &self.persona),
+        ] {
+            if text.trim().is_empty() {
+                found.push(format!("`{key}` is missing: write it in agent.toml (the persona in persona.md)"));
+            }
+        }
+        if !MODES.contains(&self.mode.as_str()) {
+            found.push(format!("mode `{}` is none of {}", self.mode, MODES.join(", ")));
+        }
+        if !["a", "b", "c", "d"].contains(&self.class_floor.as_str()) {
+            found.push(format!("class-floor `{}` is none of a, b, c, d", self.class_floor));
+        }
+        if !["none", "read", "write"].contains(&self.wants.memory.as_str()) {
+            found.push(format!("wants.memory `{}` is none of none, read, write", self.wants.memory));
+        }
+        if self.examples.iter().all(|example| example.trim().is_empty()) {
+            found.push("`examples` is empty: give at least one task text for the dry run".into());
+        }
+        for (limit, value) in self.limits.each() {
+            if value == 0 && limit != "usd_micros" {
+                found.push(format!("limits.{limit} is missing: there are no default limits, set it above 0"));
+            }
+        }
+        let patterns = [&self.wants.tools, &self.wants.vault_read, &self.wants.vault_write, &self.wants.handoff];
+        for bad in patterns.into_iter().filter_map(|texts| Patterns::compile(texts).err()) {
+            found.push(format!("in `wants`: {bad}"));
+        }
+        found
+    }
+}
+
+/// The operator's ceiling for one agent: a `[grants.ID]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ceiling {
+    /// Groups that it may ask for.
+    pub models: Vec<String>,
+    /// Groups that the router may move its calls to beyond their fallbacks.
+    pub escalate_to: Vec<String>,
+    /// Patterns of tools.
+    pub tools: Vec<String>,
+    /// Patterns of paths.
+    pub vault_read: Vec<String>,
+    /// Patterns of paths.
+    pub vault_write: Vec<String>,
+    /// `none`, `read` or `write`.
+    pub memory: MemoryGrant,
+    /// Highest label that its runs may reach.
+    pub clearance: Tier,
+    /// Whether it may use the `approvals` import.
+    pub approvals: bool,
+    /// Patterns of agents that it may hand to.
+    pub handoff: Vec<String>,
+    /// Money for one task, in US dollars.
+    pub cost_usd_per_task: f64,
+}
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self {
+            models: Vec::new(),
+            escalate_to: Vec::new(),
+            tools: Vec::new(),
+            vault_read: Vec::new(),
+            vault_write: Vec::new(),
+            memory: MemoryGrant::None,
+            clearance: Tier::Internal,
+            approvals: false,
+            handoff: Vec::new(),
+            cost_usd_per_task: 0.0,
+        }
+    }
+}
+
+/// How far an agent may use what is remembered across tasks. Ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryGrant {
+    /// Not at all.
+    None,
+    /// It may recall.
+    Read,
+    /// It may recall and remember.
+    Write,
+}
+
+impl MemoryGrant {
+    /// The word of the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}

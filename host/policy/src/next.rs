@@ -1,0 +1,223 @@
+//! Which hop follows an outcome, when a failed hop is tried again, and when a task is given up.
+
+use crate::task::{ErrorCode, Outcome, RetryPolicy};
+
+/// Decides routes for the rest.
+pub const TRIAGER: &str = "triager";
+/// Speaks to the requester; the last hop of every task.
+pub const REPORTER: &str = "reporter";
+/// Takes what others reject.
+pub const SUPERVISOR: &str = "supervisor";
+/// Hops after which a task fails (design §2).
+pub const MOST_HOPS: u32 = 12;
+/// Rejections that a supervisor may reroute in one task (design §2).
+pub const MOST_REROUTES: u32 = 2;
+/// How long a task waits before it tries a dead backend again, in milliseconds (design §7).
+pub const BACKEND_PAUSE: i64 = 10_000;
+
+/// What is known of the hop that ended and of its task.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// The agent of the hop.
+    pub agent: &'a str,
+    /// Hops so far, this one included.
+    pub hops: u32,
+    /// Rejections so far, this one not included.
+    pub rejections: u32,
+    /// Failed runs of this hop so far, this one not included.
+    pub failures: u32,
+    /// The envelope's.
+    pub retry: RetryPolicy,
+    /// A number in 0..1 that spreads retries.
+    pub chance: f64,
+}
+
+/// Why a hop did not reach an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The guest crashed; the text ends with its last log lines.
+    #[error("agent trapped: {0}")]
+    Trapped(String),
+    /// The agent itself gave up, and says why.
+    #[error("{0}")]
+    GaveUp(String),
+    /// A limit of the manifest.
+    #[error("limit exceeded: {0}")]
+    Limit(String),
+    /// An outcome that makes no sense.
+    #[error("invalid outcome: {0}")]
+    Outcome(String),
+    /// The hop may not run.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// A server that it needs does not answer.
+    #[error("backend unavailable: {0}")]
+    Backend(String),
+}
+
+/// What happens to the task now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Another hop, by that agent.
+    Hop(String),
+    /// The task is done; the outcome's text is its output.
+    Finish,
+    /// The same hop again, after so many milliseconds.
+    Retry(i64),
+    /// The same hop again, after so many milliseconds, and no attempt is burnt.
+    Park(i64),
+    /// The task failed.
+    Fail(ErrorCode, String),
+}
+
+/// The first hop of a task: the agent that it was sent to, or the triager.
+#[must_use]
+pub fn first(target: Option<&str>) -> &str {
+    target.unwrap_or(TRIAGER)
+}
+
+/// What follows. `serves` says whether an agent of that id is loaded; `may_hand` whether this agent may hand to it.
+#[must_use]
+pub fn next(
+    ended: Ended<'_>,
+    how: Result<&Outcome, &Fault>,
+    serves: impl Fn(&str) -> bool,
+    may_hand: impl Fn(&str) -> bool,
+) -> Step {
+    let outcome = match how {
+        Ok(outcome) => outcome,
+        Err(fault) => return after_fault(ended, fault),
+    };
+    let follower = match outcome {
+        _ if ended.agent == REPORTER => return Step::Finish,
+        Outcome::Answer { .. } => REPORTER,
+        Outcome::Handoff { to, .. } if !serves(to) => {
+            return invalid(ended, format!("`{}` handed to `{to}`, which is not loaded", ended.agent));
+        }
+        Outcome::Handoff { to, .. } if !may_hand(to) => {
+            return invalid(ended, format!("`{}` handed to `{to}`, which its `handoff` grant does not cover", ended.agent));
+        }
+        Outcome::Handoff { to, .. } => to,
+        Outcome::Reject { .. } if ended.rejections < MOST_REROUTES && serves(SUPERVISOR) && ended.agent != SUPERVISOR => SUPERVISOR,
+        Outcome::Reject { .. } => REPORTER,
+    };
+    if ended.hops >= MOST_HOPS {
+        return Step::Fail(ErrorCode::LimitExceeded, format!("the task took {MOST_HOPS} hops without reaching its report"));
+    }
+    if follower == REPORTER && !serves(REPORTER) {
+        return Step::Finish;
+    }
+    Step::Hop(follower.to_owned())
+}
+
+fn invalid(ended: Ended<'_>, said: String) -> Step {
+    after_fault(ended, &Fault::Outcome(said))
+}
+
+fn after_fault(ended: Ended<'_>, fault: &Fault) -> Step {
+    let code = match fault {
+        Fault::Backend(_) => return Step::Park(BACKEND_PAUSE),
+        // The same code with the same grant runs into the same wall.
+        Fault::Limit(_) => return Step::Fail(ErrorCode::LimitExceeded, fault.to_string()),
+        Fault::Denied(_) => return Step::Fail(ErrorCode::Denied, fault.to_string()),
+        Fault::Trapped(_) => ErrorCode::AgentTrapped,
+        Fault::Outcome(_) => ErrorCode::InvalidOutcome,
+        Fault::GaveUp(_) => ErrorCode::AttemptsExhausted,
+    };
+    let failures = ended.failures + 1;
+    if failures >= ended.retry.max_attempts {
+        return Step::Fail(code, format!("`{}` failed {failures} times; last: {fault}", ended.agent));
+    }
+    Step::Retry(pause(ended.retry.backoff_seconds, failures, ended.chance))
+}
+
+/// Doubles with each failure, at most a day, spread by a quarter up or down.
+fn pause(backoff_seconds: u32, failures: u32, chance: f64) -> i64 {
+    let doubled = i64::from(backoff_seconds) * 1000 * (1_i64 << failures.saturating_sub(1).min(16));
+    let spread = 0.75 + 0.5 * chance;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "at most a day in milliseconds")]
+    let spread = (doubled.min(86_400_000) as f64 * spread) as i64;
+    spread
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ended(agent: &str) -> Ended<'_> {
+        Ended { agent, hops: 1, rejections: 0, failures: 0, retry: RetryPolicy::default(), chance: 0.5 }
+    }
+
+    fn answer() -> Outcome {
+        Outcome::Answer { text: "done".into(), data: None, citations: vec![], wrote: vec![] }
+    }
+
+    fn handoff(to: &str) -> Outcome {
+        Outcome::Handoff { to: to.into(), why: String::new(), text: String::new(), data: None, citations: vec![] }
+    }
+
+    fn reject() -> Outcome {
+        Outcome::Reject { why: "not mine".into(), suggested: None, keep: String::new() }
+    }
+
+    #[test]
+    fn each_outcome_leads_to_its_hop() {
+        let hop = |id: &str| Step::Hop(id.to_owned());
+        let all = |_: &str| true;
+        assert_eq!(next(ended("triager"), Ok(&handoff("note-maker")), all, all), hop("note-maker"));
+        assert_eq!(next(ended("note-maker"), Ok(&answer()), all, all), hop("reporter"));
+        assert_eq!(next(ended("note-maker"), Ok(&reject()), all, all), hop("supervisor"));
+        assert_eq!(next(ended("reporter"), Ok(&answer()), all, all), Step::Finish);
+        assert_eq!(next(ended("note-maker"), Ok(&reject()), |id| id != "supervisor", all), hop("reporter"));
+        assert_eq!(next(ended("note-maker"), Ok(&answer()), |_| false, all), Step::Finish);
+        let third = Ended { rejections: MOST_REROUTES, ..ended("note-maker") };
+        assert_eq!(next(third, Ok(&reject()), all, all), hop("reporter"));
+    }
+
+    #[test]
+    fn a_handoff_to_nobody_or_beyond_the_grant_is_a_failed_run() {
+        assert_eq!(next(ended("triager"), Ok(&handoff("ghost")), |id| id != "ghost", |_| true), Step::Retry(0));
+        let last = Ended { failures: 2, ..ended("triager") };
+        let step = next(last, Ok(&handoff("vault-eater")), |_| true, |_| false);
+        assert!(matches!(step, Step::Fail(ErrorCode::InvalidOutcome, said) if said.contains("`handoff` grant")));
+    }
+
+    #[test]
+    fn each_fault_has_its_code() {
+        let last = Ended { failures: 2, ..ended("a") };
+        let code = |fault: Fault| match next(last, Err(&fault), |_| true, |_| true) {
+            Step::Fail(code, _) => code.as_str(),
+            Step::Park(_) => "parked",
+            Step::Hop(_) | Step::Finish | Step::Retry(_) => "went on",
+        };
+        assert_eq!(code(Fault::Trapped(String::new())), "agent_trapped");
+        assert_eq!(code(Fault::GaveUp(String::new())), "attempts_exhausted");
+        assert_eq!(code(Fault::Limit(String::new())), "limit_exceeded");
+        assert_eq!(code(Fault::Outcome(String::new())), "invalid_outcome");
+        assert_eq!(code(Fault::Denied(String::new())), "denied");
+        assert_eq!(code(Fault::Backend(String::new())), "parked");
+    }
+
+    proptest! {
+        /// However agents behave, a task ends: within its hops, and within its attempts at each hop.
+        #[test]
+        fn every_task_ends(moves in proptest::collection::vec(0_u8..4, 200), attempts in 1_u32..5) {
+            let (mut hops, mut rejections, mut failures) = (1, 0, 0);
+            let mut ended_at = None;
+            for (at, choice) in moves.iter().enumerate() {
+                let retry = RetryPolicy { max_attempts: attempts, backoff_seconds: 1 };
+                let now = Ended { agent: "a", hops, rejections, failures, retry, chance: 0.1 };
+                let fault = Fault::Trapped("x".into());
+                let outcome = match choice { 0 => Ok(handoff("b")), 1 => Ok(reject()), _ => Err(fault) };
+                if matches!(outcome, Ok(Outcome::Reject { .. })) { rejections += 1; }
+                match next(now, outcome.as_ref(), |_| true, |_| true) {
+                    Step::Hop(_) => { hops += 1; failures = 0; }
+                    Step::Retry(pause) => { prop_assert!((0..=108_000_000).contains(&pause)); failures += 1; }
+                    Step::Finish | Step::Park(_) | Step::Fail(..) => { ended_at = Some(at); break; }
+                }
+            }
+            prop_assert!(ended_at.is_some_and(|at| at < 12 * 5));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The guest's time and chance. Between host calls nothing moves: the clock starts at the hop's start and advances to the end of
+//! each call; a sleep is a journaled call; randomness is a stream seeded by task and hop. So a run can be repeated.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use policy::call::Sleep;
+use policy::grant::Grant;
+use policy::judge::{Denied, Destination, Granted};
+use policy::task::Timestamp;
+use policy::tier::{Clearance, Tier};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+
+use super::perform::{Act, Failed, Reply, Who, perform};
+use super::{Hop, World};
+use crate::id;
+
+/// The time that one guest sees.
+#[derive(Clone)]
+pub struct GuestClock {
+    started: Timestamp,
+    now: Arc<AtomicI64>,
+}
+
+impl GuestClock {
+    /// A clock that stands at `started`.
+    #[must_use]
+    pub fn starting(started: Timestamp) -> Self {
+        Self { started, now: Arc::new(AtomicI64::new(started.0)) }
+    }
+
+    /// What it shows.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.now.load(Ordering::Relaxed))
+    }
+
+    /// Moves it forward; it never goes back.
+    pub fn advance(&self, to: Timestamp) {
+        self.now.fetch_max(to.0, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since the start.
+    fn monotonic(&self) -> u64 {
+        u64::try_from(self.now().since(self.started)).unwrap_or_default().saturating_mul(1_000_000)
+    }
+}
+
+/// The randomness of one hop: the same each time it runs.
+pub struct Stream;
+
+impl Stream {
+    /// The generator of a hop; `kind` keeps its streams apart.
+    #[must_use]
+    pub fn of(task: &str, hop: u32, kind: &str) -> StdRng {
+        StdRng::from_seed(id::sha256(format!("{task}\0{hop}\0{kind}").as_bytes()))
+    }
+}
+
+impl Act for Sleep {
+    type Answer = ();
+
+    fn destinations(&self, _world: &World, _grant: &Grant) -> Result<Vec<Destination>, Denied> {
+        let clearance = Clearance(Tier::Restricted);
+        Ok(vec![Destination { name: "clock".into(), clearance, yields: Tier::Public, reason: String::new() }])
+    }
+
+    async fn act(_world: World, granted: Granted<Self>, _who: Who) -> Result<Reply<()>, Failed> {
+        tokio::time::sleep(Duration::from_nanos(granted.call().nanoseconds)).await;
+        Ok(Reply { answer: (), tier: Tier::Public, usage: None })
+    }
+}
+
+/// A moment that has come: the sleep itself was the host call that made it.
+struct Past;
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Past {
+    async fn ready(&mut self) {}
+}
+
+impl wasmtime_wasi::HostWallClock for GuestClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(u64::try_from(GuestClock::now(self).0).unwrap_or_default())
+    }
+}
+
+/// Sleeps as a host call, and then hands the guest a moment that has already come. Timers are so taken one after the other, in the
+/// order in which the guest makes them.
+async fn slept(hop: &mut Hop, nanoseconds: u64) -> wasmtime::Result<Resource<DynPollable>> {
+    let woken = hop.clock.now().plus(i64::try_from(nanoseconds.div_ceil(1_000_000)).unwrap_or(i64::MAX));
+    if perform(hop, Sleep { nanoseconds }).await?.is_ok() {
+        hop.clock.advance(woken);
+    }
+    let past = hop.table.push(Past)?;
+    subscribe(&mut hop.table, past)
+}
+
+struct Io;
+
+impl HasData for Io {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// WASI 0.2 with nothing in it: no folder, no variable, no argument, no network. Sockets and HTTP are not linked at all; the
+/// monotonic clock is ours.
+pub(super) fn link_wasi(linker: &mut Linker<Hop>) -> wasmtime::Result<()> {
+    use wasmtime_wasi_io::bindings::wasi::io;
+
+    io::error::add_to_linker::<Hop, Io>(linker, |hop| &mut hop.table)?;
+    io::poll::add_to_linker::<Hop, Io>(linker, |hop| &mut hop.table)?;
+    io::streams::add_to_linker::<Hop, Io>(linker, |hop| &mut hop.table)?;
+    clocks::wall_clock::add_to_linker::<Hop, WasiClocks>(linker, Hop::clocks)?;
+    random::random::add_to_linker::<Hop, WasiRandom>(linker, Hop::random)?;
+    random::insecure::add_to_linker::<Hop, WasiRandom>(linker, Hop::random)?;
+    random::insecure_seed::add_to_linker::<Hop, WasiRandom>(linker, Hop::random)?;
+    filesystem::types::add_to_linker::<Hop, WasiFilesystem>(linker, Hop::filesystem)?;
+    filesystem::preopens::add_to_linker::<Hop, WasiFilesystem>(linker, Hop::filesystem)?;
+    cli::exit::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    cli::environment::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    cli::stdin::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    cli::stdout::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    cli::stderr::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    cli::terminal_input::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    cli::terminal_output::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    cli::terminal_stdin::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    cli::terminal_stdout::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    cli::terminal_stderr::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+
+    let mut monotonic = linker.instance("wasi:clocks/monotonic-clock@0.2.6")?;
+    monotonic.func_wrap("now", |store, (): ()| Ok((store.data().clock.monotonic(),)))?;
+    monotonic.func_wrap("resolution", |_, (): ()| Ok((1_000_000_u64,)))?;
+    monotonic.func_wrap_async("subscribe-duration", |mut store, (nanoseconds,): (u64,)| {
+        Box::new(async move { Ok((slept(store.data_mut(), nanoseconds).await?,)) })
+    })?;
+    monotonic.func_wrap_async("subscribe-instant", |mut store, (when,): (u64,)| {
+        Box::new(async move {
+            let left = when.saturating_sub(store.data().clock.monotonic());
+            Ok((slept(store.data_mut(), left).await?,))
+        })
+    })
+}

@@ -1,0 +1,185 @@
+//! What a guest can call: one file per WIT interface, and the one path that every call takes (`perform`).
+//!
+//! Knows nothing of HTTP, queues or leases but the number it writes under.
+
+pub mod wit;
+
+pub mod perform;
+
+mod clock;
+mod log;
+mod model;
+mod vault;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use policy::grant::Grant;
+use policy::manifest::Manifest;
+use policy::task::Timestamp;
+use policy::tier::{Label, Labelled};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::router::Router;
+use crate::store::Db;
+use crate::store::journal::Position;
+use crate::vault::Vault;
+
+pub use clock::{GuestClock, Stream};
+pub(crate) use model::tier;
+
+/// What calls act on: cheap handles, built once.
+#[derive(Clone)]
+pub struct World {
+    /// The database.
+    pub db: Db,
+    /// The operator's notes.
+    pub vault: Vault,
+    /// The way to models.
+    pub router: Arc<Router>,
+    /// One permit for each guest that may execute at once.
+    pub executing: Arc<Semaphore>,
+}
+
+/// Under which lease a run acts.
+#[derive(Clone)]
+pub struct Tenure {
+    /// The fencing number.
+    pub lease: i64,
+    /// Until when it is surely held, by this machine's own clock; moves with every renewal.
+    pub until: watch::Receiver<Instant>,
+}
+
+/// Who runs, how far, and what it has read: the state of one instance.
+pub struct Hop {
+    /// What calls act on.
+    pub world: World,
+    /// The effective grant.
+    pub grant: Arc<Grant>,
+    /// The component's digest.
+    pub digest: String,
+    /// Where the next call is journaled.
+    pub at: Position,
+    /// Under which lease.
+    pub tenure: Tenure,
+    /// What the run has read so far.
+    pub label: Label,
+    /// What it has used of its limits.
+    pub spent: Spent,
+    /// Until when the whole run may last.
+    pub deadline: Instant,
+    /// The time that the guest sees.
+    pub clock: GuestClock,
+    /// The last lines that it logged.
+    pub last_lines: VecDeque<String>,
+    /// The trace it belongs to.
+    pub trace_id: String,
+    /// The agent's manner of working, for log lines.
+    pub mode: String,
+    /// Held while the guest executes, given back while it waits.
+    pub permit: Option<OwnedSemaphorePermit>,
+    /// Its linear memories.
+    pub memory: crate::runtime::Memory,
+    /// WASI with nothing in it.
+    pub wasi: WasiCtx,
+    /// Its handles.
+    pub table: ResourceTable,
+}
+
+/// What a run has used of its limits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Host calls.
+    pub host_calls: u64,
+    /// Tokens that models wrote.
+    pub output_tokens: u64,
+    /// Millionths of a US dollar.
+    pub usd_micros: u64,
+    /// Bytes of arguments and results.
+    pub journal_bytes: u64,
+    /// Bytes of log lines.
+    pub log_bytes: u64,
+    /// Milliseconds of execution.
+    pub cpu_ms: u64,
+}
+
+/// Why the host ends a run from its side. The guest never sees it: it traps with this as the cause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// A limit of the manifest.
+    #[error("{0}")]
+    Limit(String),
+    /// Our own store is gone: no decision of anybody, and the lease brings the run back.
+    #[error("the store does not answer: {0}")]
+    Store(String),
+    /// A server that the call needs does not answer.
+    #[error("{0}")]
+    Backend(String),
+    /// Another worker has the task.
+    #[error("the lease is lost")]
+    LeaseLost,
+    /// The guest itself asked to end (`exit`).
+    #[error("the agent exited")]
+    Exit,
+}
+
+impl Hop {
+    /// Remembers a line for the report of a crash, and says whether the log still has room.
+    fn remember(&mut self, line: &str) -> Result<(), Stop> {
+        const LAST: usize = 20;
+        self.spent.log_bytes += line.len() as u64;
+        let most = self.grant.limits().log_kib;
+        if self.spent.log_bytes > most * 1024 {
+            return Err(Stop::Limit(format!("log_kib = {most}: the agent logs more than that")));
+        }
+        if self.last_lines.len() == LAST {
+            self.last_lines.pop_front();
+        }
+        self.last_lines.push_back(line.to_owned());
+        Ok(())
+    }
+
+    /// Text of this run, under its label.
+    pub fn labelled(&self, text: String) -> Labelled<String> {
+        Labelled::new(self.label, text)
+    }
+
+    /// Milliseconds that are left of the wall clock limit.
+    pub fn wall_left(&self) -> u64 {
+        u64::try_from(self.deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The guest's clock at the last thing that it learnt.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl WasiView for Hop {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Links what the manifest asks for (and so its operator grants) and WASI with nothing in it. What is not linked is absent: a
+/// component that imports it does not load.
+///
+/// # Errors
+/// If the linker refuses a name twice, which is a mistake of this program.
+pub fn link(linker: &mut Linker<Hop>, manifest: &Manifest) -> wasmtime::Result<()> {
+    use wit::homeaiops::agent;
+
+    clock::link_wasi(linker)?;
+    agent::types::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
+    agent::log::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
+    if !manifest.wants.models.is_empty() {
+        agent::model::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
+    }
+    if !(manifest.wants.vault_read.is_empty() && manifest.wants.vault_write.is_empty()) {
+        agent::vault::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
+    }
+    Ok(())
+}

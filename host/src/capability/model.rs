@@ -1,0 +1,201 @@
+//! WIT `model` ⇄ the router.
+
+use policy::call::{CallError, Complete, Embed, Message, Speaker};
+use policy::grant::Grant;
+use policy::judge::{Denied, Destination, Granted};
+use policy::tier::Tier;
+use serde::Serialize;
+
+use super::perform::{Act, Bound, Failed, Reply, Who, perform};
+use super::wit::homeaiops::agent::{model, types};
+use super::{Hop, World};
+use crate::metrics::{self, name};
+use crate::router::{Completion, Stop, Trouble};
+use crate::store::journal::Usage;
+
+/// What the journal keeps of an answer, and the agent is told.
+#[derive(Serialize)]
+pub struct Answer {
+    text: String,
+    stop: &'static str,
+    /// Why the text does not satisfy the schema of the request.
+    schema_violation: Option<String>,
+    cached: u64,
+}
+
+impl Act for Complete {
+    type Answer = Answer;
+
+    fn destinations(&self, world: &World, grant: &Grant) -> Result<Vec<Destination>, Denied> {
+        let candidates = world.router.candidates(self, grant.local_only());
+        let (decision, reason) = match &candidates {
+            Ok(found) => ("local", found.first().map_or("", |first| first.reason.as_str())),
+            Err(denied) => ("denied", denied.rule),
+        };
+        metrics::count(name::ROUTER, 1, &[("agent", grant.agent()), ("decision", decision), ("reason", reason)]);
+        candidates
+    }
+
+    fn bound(&self, world: &World, destination: &Destination) -> Bound {
+        Bound { output_tokens: u64::from(self.max_output_tokens), usd_micros: world.router.most_cost(&destination.name, self) }
+    }
+
+    async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<Answer>, Failed> {
+        let started = tokio::time::Instant::now();
+        let ended = world.router.complete(&granted).await;
+        let group = granted.destination().name.as_str();
+        let agent = who.grant.agent();
+        let model = ended.as_ref().map_or("", |completion| completion.model.as_str()).to_owned();
+        let labels = [("agent", agent), ("group", group), ("model", model.as_str())];
+        let outcome = if ended.is_ok() { "ok" } else { "error" };
+        let [a, b, c] = labels;
+        metrics::count(name::CALLS, 1, &[a, b, c, ("outcome", outcome), ("trigger", "task")]);
+        let completion = match ended {
+            Ok(completion) => completion,
+            Err(Trouble::Backend(said)) => return Err(Failed::Backend(said)),
+            Err(Trouble::Call(text)) => return Err(Failed::Told(CallError::Failed { text })),
+        };
+        let usd_micros = world.router.cost(group, completion.input, completion.output);
+        metrics::observe(name::LLM_SECONDS, started.elapsed().as_secs_f64(), &labels);
+        metrics::count(name::TOKENS, completion.input, &[a, b, c, ("direction", "input")]);
+        metrics::count(name::TOKENS, completion.output, &[a, b, c, ("direction", "output")]);
+        let violation = violation(granted.call(), &completion);
+        let Completion { text, stop, model, input, output, cached } = completion;
+        let stop = match stop {
+            Stop::End => "end",
+            Stop::Length => "length",
+            Stop::Refusal => "refusal",
+        };
+        let usage = Usage { model, input, output, usd_micros };
+        Ok(Reply { answer: Answer { text, stop, schema_violation: violation, cached }, tier: Tier::Public, usage: Some(usage) })
+    }
+}
+
+/// Why an answer does not satisfy the schema that it was asked for. Servers promise it by grammar; some do not keep it.
+fn violation(call: &Complete, completion: &Completion) -> Option<String> {
+    let schema = call.schema.as_ref()?;
+    let value: serde_json::Value = match serde_json::from_str(&completion.text) {
+        Ok(value) => value,
+        Err(error) => return Some(format!("it is no JSON: {error}")),
+    };
+    match jsonschema::validate(schema, &value) {
+        Ok(()) => None,
+        Err(error) => Some(format!("at `{}`: {}", error.instance_path(), error.masked())),
+    }
+}
+
+impl Act for Embed {
+    type Answer = Vec<Vec<f32>>;
+
+    fn destinations(&self, _world: &World, _grant: &Grant) -> Result<Vec<Destination>, Denied> {
+        Err(Denied {
+            rule: "not_served",
+            said: "embeddings are not served by this version".into(),
+            at: "model.embed".into(),
+            hint: "search the vault by words".into(),
+        })
+    }
+
+    async fn act(_world: World, _granted: Granted<Self>, _who: Who) -> Result<Reply<Self::Answer>, Failed> {
+        Err(Failed::Told(CallError::Failed { text: "embeddings are not served by this version".into() }))
+    }
+}
+
+impl model::Host for Hop {
+    async fn complete(&mut self, request: model::Request) -> wasmtime::Result<Result<model::Reply, types::Error>> {
+        let call = match asked(request) {
+            Ok(call) => call,
+            Err(text) => return Ok(Err(types::Error::Invalid(text))),
+        };
+        Ok(perform(self, call).await?.map_err(error).map(|told| {
+            let usage = told.usage.unwrap_or_default();
+            let violation = told.answer.schema_violation.map(|why| ("schema-violation".to_owned(), why));
+            model::Reply {
+                ref_: told.reference,
+                text: told.answer.text,
+                calls: Vec::new(),
+                stop: match told.answer.stop {
+                    "length" => model::Stop::Length,
+                    "refusal" => model::Stop::Refusal,
+                    _ => model::Stop::End,
+                },
+                served_by: told.destination,
+                model: usage.model,
+                usage: model::Usage {
+                    input: usage.input,
+                    output: usage.output,
+                    cached: told.answer.cached,
+                    usd_micros: usage.usd_micros,
+                },
+                tier: tier(told.label.tier),
+                extra: violation.into_iter().collect(),
+            }
+        }))
+    }
+
+    async fn embed(&mut self, group: String, texts: Vec<String>) -> wasmtime::Result<Result<Vec<Vec<f32>>, types::Error>> {
+        Ok(perform(self, Embed { group, texts }).await?.map_err(error).map(|told| told.answer))
+    }
+}
+
+/// A request as the policy sees it: the schema is parsed once, and a schema that is none is refused before anything is sent.
+fn asked(request: model::Request) -> Result<Complete, String> {
+    if request.max_output_tokens == 0 {
+        return Err("max-output-tokens is 0: say how long the answer may be".into());
+    }
+    if !request.tools.is_empty() || request.messages.iter().any(|message| !message.calls.is_empty()) {
+        return Err("tools are not served by this version: leave `tools` and `calls` empty".into());
+    }
+    if request.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
+        return Err("temperature must be between 0 and 2".into());
+    }
+    let schema: Option<serde_json::Value> = request
+        .schema
+        .map(|text| serde_json::from_str(&text).map_err(|error| format!("the schema is no JSON: {error}")))
+        .transpose()?;
+    if let Some(schema) = &schema {
+        jsonschema::meta::validate(schema).map_err(|error| format!("the schema is no JSON Schema: {error}"))?;
+    }
+    let messages = request
+        .messages
+        .into_iter()
+        .map(|message| Message {
+            role: match message.role {
+                model::Role::System => Speaker::System,
+                model::Role::User => Speaker::User,
+                model::Role::Assistant => Speaker::Assistant,
+                model::Role::Tool => Speaker::Tool,
+            },
+            text: message.text,
+        })
+        .collect();
+    Ok(Complete {
+        group: request.group,
+        messages,
+        schema,
+        temperature: request.temperature,
+        max_output_tokens: request.max_output_tokens,
+    })
+}
+
+/// A refusal or failure, as the guest sees it.
+pub(super) fn error(error: CallError) -> types::Error {
+    match error {
+        CallError::Denied { rule, said, at, hint } => {
+            types::Error::Denied(types::Denial { rule: format!("{rule}: {said}"), at, hint })
+        }
+        CallError::Invalid { text } => types::Error::Invalid(text),
+        CallError::Failed { text } => types::Error::Failed(text),
+        CallError::NotFound { text } => types::Error::NotFound(text),
+        CallError::Conflict { text } => types::Error::Conflict(text),
+    }
+}
+
+/// A tier, as the guest sees it.
+pub(crate) fn tier(tier: Tier) -> types::Tier {
+    match tier {
+        Tier::Public => types::Tier::Public,
+        Tier::Internal => types::Tier::Internal,
+        Tier::Restricted => types::Tier::Restricted,
+    }
+}

@@ -1,0 +1,381 @@
+//! THE path: every call of every guest, in the order of design §3.
+//!
+//! Each step is one function, named as in the design; a step that has nothing to decide returns at once, but it is passed. There
+//! is no other way to an effect: capabilities act on a [`Granted`] call, and only step 4 makes one.
+
+use std::time::Duration;
+
+use policy::call::{Call, CallError, Effect};
+use policy::grant::Grant;
+use policy::judge::{self, Allowed, Denied, Destination, Granted};
+use policy::tier::{Clearance, Label, Tier};
+use serde::Serialize;
+use tokio::time::{Instant, timeout};
+
+use super::{Hop, Stop, World};
+use crate::metrics::{self, name};
+use crate::store::StoreError;
+use crate::store::journal::{self, Closing, Opening, Position, Usage};
+use crate::{id, telemetry};
+
+/// A call that this host can act on: its destinations and its effect.
+pub trait Act: Call {
+    /// What a success answers.
+    type Answer: Serialize + Send;
+
+    /// Step 2, for this call: where it could go, best first.
+    fn destinations(&self, world: &World, grant: &Grant) -> Result<Vec<Destination>, Denied>;
+
+    /// The most that it can use of a run's budget at one destination.
+    fn bound(&self, _world: &World, _destination: &Destination) -> Bound {
+        Bound::default()
+    }
+
+    /// What must be on disk before the effect, beside the intent itself.
+    fn prepare(&self, _world: &World, _who: &Who) -> impl Future<Output = Result<(), Failed>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Step 8, for this call.
+    fn act(world: World, granted: Granted<Self>, who: Who) -> impl Future<Output = Result<Reply<Self::Answer>, Failed>> + Send;
+}
+
+/// What a call can use of a run's budget.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bound {
+    /// Tokens that a model may write.
+    pub output_tokens: u64,
+    /// Millionths of a US dollar.
+    pub usd_micros: u64,
+}
+
+/// Who acts: for files and filters.
+#[derive(Clone)]
+pub struct Who {
+    /// Where the call stands in the journal.
+    pub at: Position,
+    /// The component.
+    pub digest: String,
+    /// The label before the call.
+    pub label: Label,
+    /// The effective grant.
+    pub grant: std::sync::Arc<Grant>,
+}
+
+/// A successful effect.
+pub struct Reply<A> {
+    /// What the agent is told.
+    pub answer: A,
+    /// The tier of it: the run rises to this.
+    pub tier: Tier,
+    /// What a model used.
+    pub usage: Option<Usage>,
+}
+
+/// An effect that did not succeed.
+#[derive(Debug)]
+pub enum Failed {
+    /// The other side's answer: the agent is told.
+    Told(CallError),
+    /// A server is in trouble: the next destination, or the run waits.
+    Backend(String),
+    /// Our own store: the run ends, and nobody is told a decision that nobody made.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What a call answers, and the `ref` by which the agent can cite it.
+pub struct Told<A> {
+    /// The `ref`.
+    pub reference: String,
+    /// The answer.
+    pub answer: A,
+    /// The run's label after it.
+    pub label: Label,
+    /// The destination that answered.
+    pub destination: String,
+    /// What a model used.
+    pub usage: Option<Usage>,
+}
+
+/// One destination that was tried, as the journal keeps it.
+#[derive(Serialize)]
+struct Try {
+    destination: String,
+    reason: String,
+    outcome: String,
+}
+
+/// Performs one call. The outer error ends the run; the inner one is an answer to the agent.
+///
+/// # Errors
+/// [`Stop`] if the host ends the run.
+pub async fn perform<C: Act>(hop: &mut Hop, call: C) -> Result<Result<Told<C::Answer>, CallError>, Stop> {
+    let opening = open(hop, &call)?;
+    if let Some(answer) = replayed(&opening) {
+        return answer;
+    }
+    let mut tries = Vec::new();
+    let ended = match destinations(hop, &call) {
+        Ok(candidates) => attempt(hop, &opening, call, candidates, &mut tries).await?,
+        Err(denied) => Err(denied.into()),
+    };
+    recorded(hop, opening, ended, &tries).await
+}
+
+/// Steps 3 to 8 for each candidate in turn, until one answers or refuses.
+async fn attempt<C: Act>(
+    hop: &mut Hop,
+    opening: &Opening,
+    call: C,
+    candidates: Vec<Destination>,
+    tries: &mut Vec<Try>,
+) -> Result<Result<(Reply<C::Answer>, Destination), CallError>, Stop> {
+    let mut last = Err(CallError::Failed { text: "there is nowhere to send it".into() });
+    for destination in candidates {
+        let tried = |outcome: &str| Try {
+            destination: destination.name.clone(),
+            reason: destination.reason.clone(),
+            outcome: outcome.to_owned(),
+        };
+        let checked = within(hop, call.clone())
+            .and_then(|allowed| cleared(hop, allowed, destination.clone()))
+            .and_then(|granted| approved(hop, granted))
+            .and_then(|granted| reserved(hop, granted));
+        let granted = match checked {
+            Ok(granted) => granted,
+            Err(denied) => {
+                tries.push(tried(denied.rule));
+                last = Err(denied.into());
+                continue;
+            }
+        };
+        intended(hop, opening, granted.call()).await?;
+        match effect(hop, granted).await {
+            Ok(reply) => {
+                tries.push(tried("answered"));
+                return Ok(Ok((reply, destination)));
+            }
+            Err(Failed::Told(error)) => {
+                tries.push(tried(error.kind()));
+                return Ok(Err(error));
+            }
+            Err(Failed::Backend(said)) => {
+                tries.push(tried("backend"));
+                last = Ok(said);
+            }
+            Err(Failed::Store(error)) => return Err(Stop::Store(error.to_string())),
+        }
+    }
+    match last {
+        Ok(trouble) => Err(Stop::Backend(trouble)),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+/// Takes the next place in the journal, within the limits of the run.
+fn open<C: Act>(hop: &mut Hop, call: &C) -> Result<Opening, Stop> {
+    let limits = *hop.grant.limits();
+    hop.at.seq += 1;
+    hop.spent.host_calls += 1;
+    if hop.spent.host_calls > limits.host_calls {
+        return Err(Stop::Limit(format!("host_calls = {}: the agent makes more calls than that", limits.host_calls)));
+    }
+    let unreadable = |error: serde_json::Error| Stop::Store(error.to_string());
+    let request = serde_json_canonicalizer::to_string(call).map_err(unreadable)?;
+    hop.spent.journal_bytes += request.len() as u64;
+    if hop.spent.journal_bytes > limits.journal_kib * 1024 {
+        return Err(Stop::Limit(format!("journal_kib = {}: the agent asks or is told more than that", limits.journal_kib)));
+    }
+    Ok(Opening {
+        at: hop.at.clone(),
+        lease: hop.tenure.lease,
+        kind: C::KIND,
+        fingerprint: fingerprint(C::KIND, &request),
+        request,
+        label: hop.label,
+        started_at: id::now(),
+    })
+}
+
+/// Version, kind and canonical request, hashed.
+fn fingerprint(kind: &str, request: &str) -> String {
+    const VERSION: u8 = 1;
+    format!("{VERSION:02x}{}", id::digest(format!("{kind}\0{request}").as_bytes()))
+}
+
+/// Step 1. Does the journal hold the result of this call? A run that starts anew has an empty journal of its own, so there is none
+/// to return; the position and the fingerprint that will be compared are written from the first day.
+fn replayed<A>(opening: &Opening) -> Option<Result<Result<Told<A>, CallError>, Stop>> {
+    passed("replay", opening.kind);
+    None
+}
+
+/// Step 2. Where would it go?
+fn destinations<C: Act>(hop: &Hop, call: &C) -> Result<Vec<Destination>, Denied> {
+    passed("destination", C::KIND);
+    call.destinations(&hop.world, &hop.grant)
+}
+
+/// Step 3. Is it within the effective grant?
+fn within<C: Act>(hop: &Hop, call: C) -> Result<Allowed<C>, Denied> {
+    passed("grant", C::KIND);
+    judge::within(&hop.grant, call)
+}
+
+/// Step 4. Is the run's label within the clearance of the destination?
+fn cleared<C: Act>(hop: &Hop, allowed: Allowed<C>, destination: Destination) -> Result<Granted<C>, Denied> {
+    passed("tier", C::KIND);
+    judge::cleared(allowed, hop.label, destination)
+}
+
+/// Step 5. Does it need an approval? No call that is linked today is above class B, and B needs none.
+#[expect(clippy::unnecessary_wraps, reason = "a step that may refuse, in its place")]
+fn approved<C: Act>(_hop: &Hop, granted: Granted<C>) -> Result<Granted<C>, Denied> {
+    passed("approval", C::KIND);
+    Ok(granted)
+}
+
+/// Step 6. Is there budget for it? Within the run's own limits; the caps of task, agent, day and week have no ledger yet.
+fn reserved<C: Act>(hop: &Hop, granted: Granted<C>) -> Result<Granted<C>, Denied> {
+    passed("budget", C::KIND);
+    let bound = granted.call().bound(&hop.world, granted.destination());
+    let limits = hop.grant.limits();
+    for (limit, most, used, more) in [
+        ("output_tokens", limits.output_tokens, hop.spent.output_tokens, bound.output_tokens),
+        ("usd_micros", limits.usd_micros, hop.spent.usd_micros, bound.usd_micros),
+    ] {
+        if used + more > most {
+            return Err(Denied {
+                rule: "run_limit",
+                said: format!("{limit} = {most}: {used} are used and this call could use {more} more"),
+                at: "`limits` in agent.toml".into(),
+                hint: format!("ask for less, or raise {} there", limit.replace('_', "-")),
+            });
+        }
+    }
+    Ok(granted)
+}
+
+/// Step 7. The intent of a call with an effect is on disk before the effect, under a lease that is surely held.
+async fn intended<C: Act>(hop: &mut Hop, opening: &Opening, call: &C) -> Result<(), Stop> {
+    passed("intent", C::KIND);
+    if Instant::now() >= *hop.tenure.until.borrow() {
+        return Err(Stop::LeaseLost);
+    }
+    match C::EFFECT {
+        Effect::None => Ok(()),
+        Effect::Repeatable => {
+            let gone = |error: StoreError| Stop::Store(error.to_string());
+            journal::start(&hop.world.db, opening.clone()).await.map_err(gone)?;
+            match call.prepare(&hop.world, &who(hop)).await {
+                Err(Failed::Store(error)) => Err(gone(error)),
+                // Whatever else is wrong shows again in the effect, which tells the agent.
+                Ok(()) | Err(Failed::Told(_) | Failed::Backend(_)) => Ok(()),
+            }
+        }
+    }
+}
+
+/// Step 8. The effect, with a deadline. The guest's permit is given back meanwhile: waiting is not executing.
+async fn effect<C: Act>(hop: &mut Hop, granted: Granted<C>) -> Result<Reply<C::Answer>, Failed> {
+    passed("effect", C::KIND);
+    drop(hop.permit.take());
+    let left = Duration::from_millis(hop.wall_left());
+    let ended = timeout(left, C::act(hop.world.clone(), granted, who(hop))).await;
+    hop.permit = hop.world.executing.clone().acquire_owned().await.ok();
+    ended.unwrap_or_else(|_| Err(Failed::Told(CallError::Failed { text: "the run's wall clock ran out".into() })))
+}
+
+/// Step 9. Result, label and use become one journal record; a refusal is a result like any other.
+async fn recorded<A: Serialize>(
+    hop: &mut Hop,
+    opening: Opening,
+    ended: Result<(Reply<A>, Destination), CallError>,
+    tries: &[Try],
+) -> Result<Result<Told<A>, CallError>, Stop> {
+    passed("result", opening.kind);
+    let broken = |error: serde_json::Error| Stop::Store(error.to_string());
+    let (state, answer) = match &ended {
+        Ok((reply, _)) => ("done", serde_json::to_string(&reply.answer).map_err(broken)?),
+        Err(error @ CallError::Denied { .. }) => ("denied", serde_json::to_string(error).map_err(broken)?),
+        Err(error) => ("failed", serde_json::to_string(error).map_err(broken)?),
+    };
+    if let Ok((reply, destination)) = &ended {
+        let read = Label { tier: reply.tier.max(destination.yields), tainted: false };
+        hop.label = hop.label.join(read);
+    }
+    let finished_at = id::now();
+    let bytes = (opening.request.len() + answer.len()) as u64;
+    hop.spent.journal_bytes += answer.len() as u64;
+    let closing = Closing {
+        state,
+        answer,
+        tries: serde_json::to_string(tries).map_err(broken)?,
+        destination: ended.as_ref().ok().map(|(_, destination)| destination.name.clone()),
+        label: hop.label,
+        usage: ended.as_ref().ok().and_then(|(reply, _)| reply.usage.clone()),
+        finished_at,
+    };
+    let (kind, started_at, reference) = (opening.kind, opening.started_at, opening.at.reference());
+    journal::record(&hop.world.db, opening, closing).await.map_err(|error| Stop::Store(error.to_string()))?;
+    hop.clock.advance(finished_at);
+    metrics::count(name::JOURNAL_BYTES, bytes, &[]);
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of one call")]
+    metrics::observe(name::HOST_CALL_SECONDS, finished_at.since(started_at) as f64 / 1000.0, &[("kind", kind)]);
+
+    match ended {
+        Ok((reply, destination)) => {
+            if let Some(usage) = &reply.usage {
+                hop.spent.output_tokens += usage.output;
+                hop.spent.usd_micros += usage.usd_micros;
+            }
+            let (answer, usage) = (reply.answer, reply.usage);
+            Ok(Ok(Told { reference, answer, label: hop.label, destination: destination.name, usage }))
+        }
+        Err(error) => {
+            if let CallError::Denied { rule, .. } = &error {
+                note_denial(hop, kind, rule, &error);
+            }
+            Ok(Err(error))
+        }
+    }
+}
+
+fn note_denial(hop: &Hop, kind: &str, rule: &str, error: &CallError) {
+    let agent = hop.grant.agent();
+    metrics::count(name::DENIED, 1, &[("agent", agent), ("rule", rule)]);
+    let why = telemetry::shown(&hop.labelled(error.to_string()));
+    tracing::warn!(
+        event = "call_denied",
+        task_id = hop.at.task,
+        trace_id = hop.trace_id,
+        agent,
+        mode = hop.mode,
+        persona = agent,
+        kind,
+        rule,
+        why,
+        "denied {kind} of {agent} by {rule}"
+    );
+}
+
+fn who(hop: &Hop) -> Who {
+    Who { at: hop.at.clone(), digest: hop.digest.clone(), label: hop.label, grant: hop.grant.clone() }
+}
+
+/// Leaves a trace of each step, so that a test can see that none is skipped.
+fn passed(step: &'static str, kind: &'static str) {
+    tracing::trace!(event = "call_step", step, kind);
+}
+
+/// Whether the run may read data of that tier, by its agent's clearance.
+#[must_use]
+pub fn readable(grant: &Grant, tier: Tier) -> bool {
+    Clearance(grant.clearance()).admits(tier)
+}

@@ -1,0 +1,52 @@
+//! `host agents`: who would serve, and with which grants.
+
+use std::collections::BTreeMap;
+
+use comfy_table::Table;
+use serde_json::{Value, json};
+
+use super::{Exit, house};
+use crate::config::Config;
+use crate::fleet::{components, validate};
+
+pub(super) async fn run(config: &Config, as_json: bool, grants: bool) -> anyhow::Result<Exit> {
+    if grants {
+        let all = BTreeMap::from([("grants", &config.grants)]);
+        println!("# {}", if config.own_grants.is_empty() { "as shipped" } else { "as shipped, with your changes" });
+        println!("{}", toml::to_string_pretty(&all)?);
+        return Ok(Exit::Done);
+    }
+    let (engine, cache) = house::sandbox(config)?;
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
+    table.set_header(["agent", "mode", "version", "digest", "state"]);
+    let mut all: Vec<Value> = Vec::new();
+    for file in components(&config.agents.dir) {
+        let report = validate::examine(&engine, &cache, config, &file).await;
+        let state = report.verdict.as_ref().map_or_else(|complaints| complaints.join("\n"), |_| "serves".to_owned());
+        let short: String = report.digest.chars().take(12).collect();
+        match &report.manifest {
+            Some(manifest) => {
+                table.add_row([&manifest.id, &manifest.mode, &manifest.version, &short, &state]);
+            }
+            None => {
+                table.add_row([report.file.as_str(), "–", "–", &short, &state]);
+            }
+        }
+        all.push(json!({
+            "file": report.file,
+            "digest": report.digest,
+            "serves": report.verdict.is_ok(),
+            "complaints": report.verdict.err().unwrap_or_default(),
+            "manifest": report.manifest,
+        }));
+    }
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    } else if all.is_empty() {
+        println!("no agents in {}: build them with `host agent build`", config.agents.dir.display());
+    } else {
+        println!("{table}");
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,110 @@
+//! The composition root: config → store → vault → engine → fleet → world → loops → drain. A list.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::capability::World;
+use crate::config::Config;
+use crate::egress::Client;
+use crate::fleet::Fleet;
+use crate::ingress::Ingress;
+use crate::router::Router;
+use crate::runtime::engine::{self, Cache, Size};
+use crate::store::Db;
+use crate::surface::{self, State};
+use crate::vault::Vault;
+use crate::worker::Worker;
+use crate::{id, metrics};
+
+/// Everything of a running host but its port.
+pub(super) struct House {
+    pub(super) state: State,
+    worker: Worker,
+}
+
+impl House {
+    pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
+        for table in config.unserved() {
+            tracing::warn!(event = "table_unserved", table, "[{table}] is set, and this version does not serve it");
+        }
+        let prefix: &'static str = Box::leak(config.metrics.prefix.clone().into_boxed_str());
+        let rendered = metrics::install(prefix).context("metrics cannot be recorded")?;
+        let db = Db::open(&config.database_url()).await?;
+        let vault = Vault::open(&config.vault)?;
+        let (engine, cache) = sandbox(&config)?;
+        let fleet = Arc::new(Fleet::load(&engine, &cache, &config).await);
+        let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()))?;
+        let world = World {
+            db: db.clone(),
+            vault,
+            router: Arc::new(Router::new(&config.inference, client)),
+            executing: Arc::new(Semaphore::new(config.server.workers)),
+        };
+        let (config, wake) = (Arc::new(config), Arc::new(Notify::new()));
+        let worker = Worker {
+            world: world.clone(),
+            fleet: fleet.clone(),
+            wake: wake.clone(),
+            owner: id::task(),
+            in_flight: config.server.in_flight,
+            grace: Duration::from_secs(config.server.drain_s),
+        };
+        let ingress = Ingress { db, fleet: fleet.clone(), config: config.clone(), wake };
+        Ok(Self { state: State { ingress, world, fleet, config, metrics: rendered }, worker })
+    }
+
+    /// Serves and works until `drain` is cancelled and running hops have had their grace.
+    pub(super) async fn run(self, listener: TcpListener, drain: CancellationToken) -> anyhow::Result<()> {
+        let routes = surface::routes(self.state);
+        let serving = axum::serve(listener, routes).with_graceful_shutdown(drain.clone().cancelled_owned());
+        let worker = tokio::spawn(self.worker.run(drain));
+        serving.await.context("the server ended")?;
+        worker.await.context("the worker ended")
+    }
+
+    /// Works without a port.
+    pub(super) async fn work(worker: Worker, drain: CancellationToken) {
+        worker.run(drain).await;
+    }
+
+    pub(super) fn worker(&self) -> Worker {
+        self.worker.clone()
+    }
+}
+
+/// The engine and its cache, as every command that looks at components uses them.
+pub(super) fn sandbox(config: &Config) -> anyhow::Result<(wasmtime::Engine, Cache)> {
+    let size = Size { in_flight: config.server.in_flight, memory_mib: config.limits.memory_mib };
+    let engine = engine::start(size).map_err(|error| anyhow::anyhow!("the sandbox cannot start: {error:#}"))?;
+    Ok((engine, Cache::in_folder(&config.server.data)))
+}
+
+/// Binds the configured port.
+pub(super) async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    let at = config.server.listen;
+    TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}: is it in use? Choose another with --listen"))
+}
+
+/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once.
+pub(super) fn on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let drain = CancellationToken::new();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let token = drain.clone();
+    tokio::spawn(async move {
+        for round in 0..2 {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            if round == 0 {
+                tracing::info!(event = "draining", "no new leases; running hops get their grace time");
+                token.cancel();
+            }
+        }
+        std::process::exit(130);
+    });
+    Ok(drain)
+}

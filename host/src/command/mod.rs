@@ -1,0 +1,156 @@
+//! The subcommands of `host`, one file each. They print; nothing below them does.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "results go to standard output, progress to standard error")]
+
+mod agent;
+mod agents;
+mod demo;
+mod doctor;
+mod house;
+mod model_server;
+mod serve;
+mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Flags, SHIPPED};
+
+/// A WebAssembly-sandboxed agent host.
+#[derive(Debug, Parser)]
+#[command(name = "host", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take tasks in and work on them, until Ctrl-C.
+    Serve {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Build everything, find or set up a model, and show one real task from end to end.
+    Demo {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        demo: demo::Options,
+    },
+    /// Say offline whether components would be accepted, and what they could do.
+    Validate {
+        #[command(flatten)]
+        settings: Settings,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// The components.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Show the agents of the configured folder, and their grants.
+    Agents {
+        #[command(flatten)]
+        settings: Settings,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Print the grants in force, as configuration.
+        #[arg(long)]
+        grants: bool,
+    },
+    /// Make agents.
+    Agent {
+        #[command(subcommand)]
+        command: agent::Command,
+    },
+    /// Say what would serve whom, and run twenty sentences against the configured models.
+    Doctor {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        doctor: doctor::Options,
+    },
+    /// Print every setting with its default.
+    Config,
+}
+
+/// Flags that win over variables and the file.
+#[derive(Clone, Debug, Default, Args)]
+struct Settings {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Folder of database and cache.
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// sqlite://FILE or postgres://…
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// The vault's folder.
+    #[arg(long, value_name = "DIR")]
+    vault: Option<String>,
+    /// The folder of `ID.wasm` files.
+    #[arg(long, value_name = "DIR")]
+    agents: Option<String>,
+}
+
+impl Settings {
+    fn load(self) -> Result<Config, ConfigError> {
+        Config::load(&Flags {
+            config: self.config,
+            listen: self.listen,
+            data: self.data,
+            database: self.database,
+            vault: self.vault,
+            agents: self.agents,
+        })
+    }
+}
+
+/// How a command ends: 0 done, 1 the task or request failed, 2 usage or configuration.
+pub enum Exit {
+    /// 0
+    Done,
+    /// 1
+    Failed,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::from(1),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What the operator should read; [`ConfigError`] among them means exit code 2.
+pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    match cli.command {
+        Command::Serve { settings } => serve::run(settings.load()?).await,
+        Command::Demo { settings, demo } => demo::run(settings.load()?, demo).await,
+        Command::Validate { settings, json, files } => validate::run(&settings.load()?, &files, json).await,
+        Command::Agents { settings, json, grants } => agents::run(&settings.load()?, json, grants).await,
+        Command::Agent { command } => agent::run(command),
+        Command::Doctor { settings, doctor } => doctor::run(settings.load()?, doctor).await,
+        Command::Config => {
+            print!("{SHIPPED}");
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// A line of progress.
+fn tell(text: &str) {
+    eprintln!("· {text}");
+}

@@ -1,0 +1,18 @@
+//! `host serve`.
+
+use super::Exit;
+use super::house::{self, House};
+use crate::config::{self, Config};
+use crate::telemetry;
+
+pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
+    telemetry::start(&config::variable("RUST_LOG").unwrap_or_else(|| "info,sqlx=warn".into()));
+    let drain = house::on_signal()?;
+    let listener = house::bind(&config).await?;
+    let address = listener.local_addr()?;
+    let house = House::open(config).await?;
+    tracing::info!(event = "serving", %address, "serving on http://{address}");
+    house.run(listener, drain).await?;
+    tracing::info!(event = "stopped", "drained");
+    Ok(Exit::Done)
+}

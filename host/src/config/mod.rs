@@ -1,0 +1,359 @@
+//! What the operator decided: shipped defaults, then the file, then `HOST_*` variables, then flags, merged key by key.
+//!
+//! The only reader of the environment. Nothing here acts on what it reads.
+
+mod check;
+mod sources;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use policy::manifest::{Ceiling, Limits};
+use policy::task::{Intent, Role, Source};
+use policy::tier::{Clearance, Tier};
+use serde::Deserialize;
+
+pub use check::ConfigError;
+
+/// Every setting with its default: the file that ships.
+pub const SHIPPED: &str = include_str!("../../../deploy/host.toml");
+
+/// Flags of the command line that win over everything.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--data`
+    pub data: Option<String>,
+    /// `--database`
+    pub database: Option<String>,
+    /// `--vault`
+    pub vault: Option<String>,
+    /// `--agents`
+    pub agents: Option<String>,
+}
+
+/// The configuration, complete and checked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[database]`
+    pub database: Database,
+    /// `[vault]`
+    pub vault: Vault,
+    /// `[agents]`
+    pub agents: Agents,
+    /// `[limits]`: the ceiling of every manifest limit.
+    pub limits: Limits,
+    /// `[grants.ID]`: the ceiling of each agent.
+    pub grants: BTreeMap<String, Ceiling>,
+    /// `[inference]`
+    pub inference: Inference,
+    /// `[requesters.NAME]`
+    pub requesters: BTreeMap<String, Requester>,
+    /// `[household]`
+    pub household: Household,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[metrics]`
+    pub metrics: Metrics,
+    /// Tables of the contract that this version reads but does not serve: named in a warning at start.
+    #[serde(default)]
+    pub caps: Option<toml::Table>,
+    /// See `caps`.
+    #[serde(default)]
+    pub mcp: Option<toml::Table>,
+    /// See `caps`.
+    #[serde(default)]
+    pub approvals: Option<toml::Table>,
+    /// See `caps`.
+    #[serde(default)]
+    pub sinks: Option<toml::Table>,
+    /// See `caps`.
+    #[serde(default)]
+    pub telemetry: Option<toml::Table>,
+    /// See `caps`.
+    #[serde(default)]
+    pub schedules: Option<toml::Value>,
+    /// Where grants are written, for refusals: the file's name, or the shipped one.
+    #[serde(skip)]
+    pub file: String,
+    /// Ids whose grants the operator's own file changes.
+    #[serde(skip)]
+    pub own_grants: Vec<String>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Base of links.
+    pub public_url: String,
+    /// Folder of database and cache.
+    pub data: PathBuf,
+    /// Guests that execute at once.
+    pub workers: usize,
+    /// Runs in memory.
+    pub in_flight: usize,
+    /// IANA name.
+    pub timezone: String,
+    /// Seconds that running hops may go on after Ctrl-C.
+    pub drain_s: u64,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite://FILE` or `postgres://…`.
+    pub url: String,
+}
+
+/// `[vault]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vault {
+    /// Folder.
+    pub root: PathBuf,
+    /// Name in links.
+    pub name: String,
+    /// First match wins.
+    pub rules: Vec<VaultRule>,
+}
+
+/// `[[vault.rules]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultRule {
+    /// Pattern of paths.
+    pub path: String,
+    /// Tier of what is read there.
+    pub tier: Tier,
+    /// Highest label that may be written there.
+    #[serde(default = "restricted")]
+    pub clearance: Clearance,
+}
+
+fn restricted() -> Clearance {
+    Clearance::OPERATOR
+}
+
+/// `[agents]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agents {
+    /// Folder of `ID.wasm` files.
+    pub dir: PathBuf,
+    /// Refuse unsigned components. Signatures are not served by this version: `true` is an error.
+    pub require_signature: bool,
+}
+
+/// `[inference]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inference {
+    /// Whether groups of kind `anthropic` may serve.
+    pub enable_claude: bool,
+    /// `[inference.groups.NAME]`
+    pub groups: BTreeMap<String, Group>,
+}
+
+/// `[inference.groups.NAME]`: one named destination of model calls.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Which protocol it speaks.
+    pub kind: Kind,
+    /// Base URL, without the path of the protocol.
+    pub url: String,
+    /// The model's name there.
+    pub model: String,
+    /// Tokens that it holds, prompt and answer.
+    #[serde(default = "num_ctx")]
+    pub num_ctx: u64,
+    /// Estimate above which the router looks for a larger one.
+    #[serde(default)]
+    pub escalate_above: Option<u64>,
+    /// Calls at once.
+    #[serde(default = "one")]
+    pub concurrency: usize,
+    /// Highest tier that it may see; public if it is not said.
+    #[serde(default = "public")]
+    pub clearance: Clearance,
+    /// Outside the house? Known for `ollama` and `anthropic`, must be said for `openai`.
+    #[serde(default)]
+    pub remote: Option<bool>,
+    /// Groups to try next.
+    #[serde(default)]
+    pub fallback: Vec<String>,
+    /// US dollars per million tokens.
+    #[serde(default)]
+    pub price: Option<Price>,
+    /// The variable that holds its key.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+    /// Seconds until the first token; by default from the prompt's length at 10 tokens a second, and a cold load.
+    #[serde(default)]
+    pub first_token_s: Option<u64>,
+    /// The key itself, read from the environment.
+    #[serde(skip)]
+    pub api_key: Option<String>,
+}
+
+fn num_ctx() -> u64 {
+    8192
+}
+
+fn one() -> usize {
+    1
+}
+
+fn public() -> Clearance {
+    Clearance(Tier::Public)
+}
+
+/// The protocol of a model server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// `/api/chat`
+    Ollama,
+    /// `/v1/chat/completions`
+    Openai,
+    /// `/v1/messages`; not served by this version.
+    Anthropic,
+}
+
+/// US dollars per million tokens.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Of the prompt.
+    pub input: f64,
+    /// Of the answer.
+    pub output: f64,
+}
+
+/// `[requesters.NAME]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requester {
+    /// What they are to the house.
+    pub role: Role,
+    /// For people.
+    #[serde(default)]
+    pub display_name: Option<String>,
+}
+
+/// `[household]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Household {
+    /// Intents that household members may have.
+    pub intents: Vec<Intent>,
+    /// Calls that need no asking; read, and served when there are tools.
+    #[serde(default)]
+    pub allow: Vec<toml::Table>,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// `[[auth.tokens]]`
+    pub tokens: Vec<Token>,
+}
+
+/// `[[auth.tokens]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Names the caller; part of its idempotency keys.
+    pub name: String,
+    /// SHA-256 of the token, in hex.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// Or the variable that holds the token.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// The highest role that its requests may have.
+    pub role: Role,
+    /// Surfaces it may speak for; empty means every one.
+    #[serde(default)]
+    pub sources: Vec<Source>,
+    /// The digest that a presented token is compared with.
+    #[serde(skip)]
+    pub digest: [u8; 32],
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// First part of every metric's name.
+    pub prefix: String,
+}
+
+impl Config {
+    /// Merges and checks everything.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key, the line and what to write instead.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        sources::load(flags)
+    }
+
+    /// The URL of the database: as set, or SQLite in the data folder.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        if self.database.url.is_empty() {
+            return format!("sqlite://{}", self.server.data.join("host.db").display());
+        }
+        self.database.url.clone()
+    }
+
+    /// Tables that are set but not served by this version.
+    #[must_use]
+    pub fn unserved(&self) -> Vec<&'static str> {
+        [
+            ("caps", self.caps.is_some()),
+            ("mcp", self.mcp.is_some()),
+            ("approvals", self.approvals.is_some()),
+            ("sinks", self.sinks.is_some()),
+            ("telemetry", self.telemetry.is_some()),
+            ("schedules", self.schedules.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(table, set)| set.then_some(table))
+        .collect()
+    }
+
+    /// Where the grant of an agent is written, for refusals.
+    #[must_use]
+    pub fn grant_at(&self, id: &str) -> String {
+        format!("[grants.{id}] in {}", self.file)
+    }
+}
+
+/// The folder for what is built once and shared by checkouts: toolchains, the demo's model server.
+#[must_use]
+pub fn cache_dir() -> PathBuf {
+    sources::variable("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| sources::variable("HOME").map(|home| Path::new(&home).join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("homeaiops")
+}
+
+/// A variable of the environment, if it is set and not empty: for what is no setting of the host, such as `RUST_LOG`.
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
+    sources::variable(name)
+}

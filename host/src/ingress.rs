@@ -1,0 +1,215 @@
+//! The only way in: who may ask for what → is it known already → commit. Its yes means that the task is on disk.
+
+use std::sync::Arc;
+
+use policy::household::{self, Blocked};
+use policy::next;
+use policy::task::{Role, Source};
+use tokio::sync::Notify;
+
+use crate::config::{Config, Token};
+use crate::envelope::{self, Envelope};
+use crate::fleet::Fleet;
+use crate::id;
+use crate::store::idempotency::{self, Key};
+use crate::store::tasks::{self, New};
+use crate::store::{Db, StoreError};
+
+/// Who calls, as their token says.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The token's name; part of its idempotency keys.
+    pub name: String,
+    /// The highest role that its requests may have.
+    pub role: Role,
+    /// Surfaces it may speak for; empty means every one.
+    pub sources: Vec<Source>,
+    /// On whose behalf it asks unless it says otherwise.
+    pub requester: String,
+}
+
+impl Caller {
+    /// Whoever reaches the loopback address of a host without tokens: its operator.
+    #[must_use]
+    pub fn loopback() -> Self {
+        Self { name: "loopback".into(), role: Role::Operator, sources: Vec::new(), requester: "rob".into() }
+    }
+
+    /// The caller of a token.
+    #[must_use]
+    pub fn of(token: &Token) -> Self {
+        Self { name: token.name.clone(), role: token.role, sources: token.sources.clone(), requester: token.name.clone() }
+    }
+}
+
+/// A request with the trace that it belongs to.
+pub struct Request {
+    /// What was asked.
+    pub envelope: Envelope,
+    /// SHA-256 of what a repeat must equal.
+    pub body: String,
+    /// The caller's `traceparent`.
+    pub traceparent: Option<String>,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The task: a new one, or the first under this key.
+    pub task_id: String,
+    /// Whether it was known already.
+    pub duplicate: bool,
+    /// The conversation it belongs to.
+    pub conversation_id: String,
+    /// Its trace.
+    pub trace_id: String,
+}
+
+/// Why a request is turned away.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The token does not speak for that surface.
+    #[error("token `{token}` may not speak for source `{source_word}`")]
+    Source {
+        /// Whose.
+        token: String,
+        /// Which.
+        source_word: &'static str,
+    },
+    /// The token may not ask on that person's behalf.
+    #[error("token `{token}` may not ask for requester `{requester}`")]
+    Requester {
+        /// Whose.
+        token: String,
+        /// Whom.
+        requester: String,
+    },
+    /// The household gate.
+    #[error(transparent)]
+    Household(#[from] Blocked),
+    /// No such agent is loaded.
+    #[error("there is no agent `{agent}`; loaded are {loaded}")]
+    UnknownAgent {
+        /// Which.
+        agent: String,
+        /// Which there are.
+        loaded: String,
+    },
+    /// The key stands for another request.
+    #[error("idempotency_key `{0}` was used for another body")]
+    KeyReused(String),
+    /// The key's task is no longer kept.
+    #[error("the task of idempotency_key `{0}` is no longer kept")]
+    KeyGone(String),
+    /// It is not on disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where requests enter.
+#[derive(Clone)]
+pub struct Ingress {
+    /// Where they are kept.
+    pub db: Db,
+    /// Which agents there are.
+    pub fleet: Arc<Fleet>,
+    /// Who may ask for what.
+    pub config: Arc<Config>,
+    /// Rings when a task is due.
+    pub wake: Arc<Notify>,
+}
+
+impl Ingress {
+    /// Takes a request in.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing was kept.
+    pub async fn accept(&self, caller: &Caller, request: Request) -> Result<Accepted, Refused> {
+        let Request { envelope, body, traceparent } = request;
+        let (requester, role) = self.requester(caller, &envelope)?;
+        household::gate(role, envelope.intent, &self.config.household.intents)?;
+        self.known_agent(&envelope)?;
+
+        let id = id::task();
+        let trace_id = traced(traceparent.as_deref()).or_else(|| envelope.trace_id.clone()).unwrap_or_else(id::trace);
+        let conversation_id = envelope.conversation_id.clone().unwrap_or_else(|| id.clone());
+        let key = envelope.idempotency_key.clone();
+        let source = envelope.source.as_str();
+        let new = New {
+            id: id.clone(),
+            token: caller.name.clone(),
+            requester,
+            role,
+            conversation_id: conversation_id.clone(),
+            trace_id: trace_id.clone(),
+            traceparent,
+            first: next::first(envelope.target_agent.as_deref()).to_owned(),
+            envelope,
+        };
+        match self.commit(new, key.clone(), body).await? {
+            Key::New => {
+                tracing::info!(event = "task_enqueued", task_id = id, trace_id, source, "task {id} enqueued from {source}");
+                self.wake.notify_one();
+                Ok(Accepted { task_id: id, duplicate: false, conversation_id, trace_id })
+            }
+            Key::Same(first) => {
+                let task = tasks::find(&self.db, &first).await?;
+                let task = task.ok_or_else(|| Refused::KeyGone(key.unwrap_or_default()))?;
+                let (conversation_id, trace_id) = (task.conversation_id, task.trace_id);
+                Ok(Accepted { task_id: first, duplicate: true, conversation_id, trace_id })
+            }
+            Key::Other => Err(Refused::KeyReused(key.unwrap_or_default())),
+            Key::Gone => Err(Refused::KeyGone(key.unwrap_or_default())),
+        }
+    }
+
+    async fn commit(&self, new: New, key: Option<String>, body: String) -> Result<Key, StoreError> {
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let now = id::now();
+                    let held = match &key {
+                        Some(key) => idempotency::claim(tx, (&new.token, key), &body, &new.id, now).await?,
+                        None => Key::New,
+                    };
+                    if held == Key::New {
+                        tasks::insert(tx, new, now).await?;
+                    }
+                    Ok(held)
+                })
+            })
+            .await
+    }
+
+    /// On whose behalf, within what the token may.
+    fn requester(&self, caller: &Caller, envelope: &Envelope) -> Result<(String, Role), Refused> {
+        if !(caller.sources.is_empty() || caller.sources.contains(&envelope.source)) {
+            return Err(Refused::Source { token: caller.name.clone(), source_word: envelope.source.as_str() });
+        }
+        let Some(requester) = envelope.requester.clone().filter(|name| *name != caller.requester) else {
+            return Ok((caller.requester.clone(), caller.role));
+        };
+        let role = self.config.requesters.get(&requester).map(|requester| requester.role);
+        match role {
+            Some(role) if caller.role == Role::Operator || caller.role == role => Ok((requester, role)),
+            Some(_) | None => Err(Refused::Requester { token: caller.name.clone(), requester }),
+        }
+    }
+
+    fn known_agent(&self, envelope: &Envelope) -> Result<(), Refused> {
+        match &envelope.target_agent {
+            Some(agent) if !self.fleet.serves(agent) => {
+                let loaded: Vec<&str> = self.fleet.agents().map(|agent| agent.manifest.id.as_str()).collect();
+                Err(Refused::UnknownAgent { agent: agent.clone(), loaded: loaded.join(", ") })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// The trace id of a `traceparent` header (W3C trace context), if it is a valid one.
+fn traced(traceparent: Option<&str>) -> Option<String> {
+    let mut parts = traceparent?.split('-');
+    let (version, trace) = (parts.next()?, parts.next()?);
+    (version.len() == 2 && version != "ff" && envelope::is_trace_id(trace)).then(|| trace.to_owned())
+}

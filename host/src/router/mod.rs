@@ -1,0 +1,242 @@
+//! Where a completion goes, and the trip there. It holds no lock while a server thinks: only a permit of that one backend.
+
+mod ollama;
+mod openai;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::call::Complete;
+use policy::judge::{Denied, Destination, Granted};
+use policy::route::{self, Ask};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Group, Inference, Kind};
+use crate::egress::{self, Client, EgressError};
+use crate::metrics::{self, name};
+
+/// Largest answer of a model server, in bytes.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// A slow model reads ten tokens a second…
+const READ_PER_SECOND: u64 = 10;
+/// …and writes one,
+const WRITE_PER_SECOND: u64 = 1;
+/// after it was loaded, which costs minutes from a slow disk.
+const COLD_LOAD: Duration = Duration::from_secs(300);
+
+/// What a model answered.
+#[derive(Clone, Debug, Default)]
+pub struct Completion {
+    /// Its words.
+    pub text: String,
+    /// Why it stopped.
+    pub stop: Stop,
+    /// The model's own name.
+    pub model: String,
+    /// Tokens read.
+    pub input: u64,
+    /// Tokens written.
+    pub output: u64,
+    /// Tokens of the prompt that it remembered.
+    pub cached: u64,
+}
+
+/// Why a model stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stop {
+    /// It was done.
+    #[default]
+    End,
+    /// It ran into `max-output-tokens`.
+    Length,
+    /// It would not.
+    Refusal,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The server is down, slow, busy, broken, or talks something else: worth another try, elsewhere or later.
+    #[error("{0}")]
+    Backend(String),
+    /// The server understood and said no.
+    #[error("{0}")]
+    Call(String),
+}
+
+impl From<EgressError> for Trouble {
+    fn from(error: EgressError) -> Self {
+        match error {
+            EgressError::NotAllowed(_) | EgressError::TooLarge(_) => Self::Call(error.to_string()),
+            EgressError::Start(_) | EgressError::Http(_) => Self::Backend(error.to_string()),
+        }
+    }
+}
+
+/// The groups and their backends.
+pub struct Router {
+    client: Client,
+    groups: BTreeMap<String, Group>,
+    facts: Vec<route::Group>,
+    /// Groups with one URL are one backend, with one queue.
+    backends: BTreeMap<String, Arc<Semaphore>>,
+}
+
+impl Router {
+    /// The router for the configured groups.
+    #[must_use]
+    pub fn new(inference: &Inference, client: Client) -> Self {
+        let groups = inference.groups.clone();
+        let facts = groups
+            .iter()
+            .map(|(name, group)| route::Group {
+                name: name.clone(),
+                clearance: group.clearance,
+                remote: group.remote.unwrap_or(group.kind == Kind::Anthropic),
+                context: group.num_ctx,
+            })
+            .collect();
+        let mut backends: BTreeMap<String, usize> = BTreeMap::new();
+        for group in groups.values() {
+            let most = backends.entry(group.url.clone()).or_default();
+            *most = (*most).max(group.concurrency);
+        }
+        let backends = backends.into_iter().map(|(url, most)| (url, Arc::new(Semaphore::new(most)))).collect();
+        Self { client, groups, facts, backends }
+    }
+
+    /// Where a call would go, best first, each with its reason.
+    ///
+    /// # Errors
+    /// [`Denied`] if there is nowhere to go.
+    pub fn candidates(&self, call: &Complete, local_only: bool) -> Result<Vec<Destination>, Denied> {
+        // A token is at least a byte: an estimate of three bytes to a token may be low, the server's own count decides then.
+        let tokens = call.prompt_bytes() / 3 + u64::from(call.max_output_tokens);
+        route::candidates(Ask { group: &call.group, local_only, tokens }, &self.facts)
+    }
+
+    /// What a call costs at most, in millionths of a US dollar: every byte of the prompt a token, and every token it may write.
+    #[must_use]
+    pub fn most_cost(&self, group: &str, call: &Complete) -> u64 {
+        self.cost(group, call.prompt_bytes(), u64::from(call.max_output_tokens))
+    }
+
+    /// What so many tokens cost there, in millionths of a US dollar, rounded up.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "dollars per million tokens are micro-dollars per token; far below 2^52"
+    )]
+    pub fn cost(&self, group: &str, input: u64, output: u64) -> u64 {
+        let price = self.groups.get(group).and_then(|group| group.price);
+        price.map_or(0, |price| (input as f64 * price.input + output as f64 * price.output).ceil().max(0.0) as u64)
+    }
+
+    /// Asks the model of the granted destination.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn complete(&self, granted: &Granted<Complete>) -> Result<Completion, Trouble> {
+        let at = &granted.destination().name;
+        let unknown = || Trouble::Call(format!("there is no group `{at}`"));
+        let group = self.groups.get(at).ok_or_else(unknown)?;
+        let backend = self.backends.get(&group.url).ok_or_else(unknown)?;
+        let _turn = backend.acquire().await.map_err(|_| unknown())?;
+
+        metrics::shift(name::BACKEND_INFLIGHT, 1.0, &[("group", at)]);
+        let started = Instant::now();
+        let answer = self.ask(group, granted.call(), Deadlines::of(group, granted.call(), started)).await;
+        metrics::shift(name::BACKEND_INFLIGHT, -1.0, &[("group", at)]);
+        let up = !matches!(answer, Err(Trouble::Backend(_)));
+        metrics::set(name::BACKEND_UP, f64::from(u8::from(up)), &[("group", at)]);
+        answer.map_err(|trouble| match trouble {
+            Trouble::Backend(said) => Trouble::Backend(format!("group `{at}` at {}: {said}", group.url)),
+            Trouble::Call(said) => Trouble::Call(format!("group `{at}`: {said}")),
+        })
+    }
+
+    async fn ask(&self, group: &Group, call: &Complete, deadlines: Deadlines) -> Result<Completion, Trouble> {
+        match group.kind {
+            Kind::Ollama => ollama::complete(&self.client, group, call, deadlines).await,
+            Kind::Openai => openai::complete(&self.client, group, call, deadlines).await,
+            Kind::Anthropic => Err(Trouble::Call("kind `anthropic` is not served by this version".into())),
+        }
+    }
+
+    /// The groups, for readiness.
+    pub fn groups(&self) -> impl Iterator<Item = (&String, &Group)> {
+        self.groups.iter()
+    }
+
+    /// Whether a group's server answers at all, whatever it says.
+    ///
+    /// # Errors
+    /// What the network says.
+    pub async fn probe(&self, group: &Group) -> Result<(), EgressError> {
+        let path = match group.kind {
+            Kind::Ollama => "api/tags",
+            Kind::Openai | Kind::Anthropic => "v1/models",
+        };
+        let request = self.client.get(&address(&group.url, path))?.timeout(Duration::from_secs(2));
+        keyed(request, group).send().await?;
+        Ok(())
+    }
+}
+
+/// When to give up on a server.
+#[derive(Clone, Copy, Debug)]
+struct Deadlines {
+    first_token: Instant,
+    total: Instant,
+}
+
+impl Deadlines {
+    fn of(group: &Group, call: &Complete, now: Instant) -> Self {
+        let reading = COLD_LOAD + Duration::from_secs(call.prompt_bytes() / 3 / READ_PER_SECOND);
+        let first = group.first_token_s.map_or(reading, Duration::from_secs);
+        let writing = Duration::from_secs(u64::from(call.max_output_tokens) / WRITE_PER_SECOND);
+        Self { first_token: now + first, total: now + first + writing }
+    }
+
+    /// The next part of an answer, in time.
+    async fn next<T>(self, spoken: bool, part: impl Future<Output = T>) -> Result<T, Trouble> {
+        let (deadline, what) = if spoken { (self.total, "did not finish") } else { (self.first_token, "said nothing") };
+        timeout_at(deadline, part).await.map_err(|_| Trouble::Backend(format!("it {what} in time")))
+    }
+}
+
+/// The URL of a path of the protocol; a base that ends in the protocol's version is taken as it is.
+fn address(base: &str, path: &str) -> String {
+    let base = base.trim_end_matches('/');
+    let base = if path.starts_with("v1/") { base.strip_suffix("/v1").unwrap_or(base) } else { base };
+    format!("{base}/{path}")
+}
+
+fn keyed(request: reqwest::RequestBuilder, group: &Group) -> reqwest::RequestBuilder {
+    match &group.api_key {
+        Some(key) => request.bearer_auth(key),
+        None => request,
+    }
+}
+
+/// The answer to a request, once its head says that it is one of the expected kind.
+async fn opened(request: reqwest::RequestBuilder, deadlines: Deadlines, expected: &str) -> Result<reqwest::Response, Trouble> {
+    let response = deadlines.next(false, request.send()).await?.map_err(EgressError::from)?;
+    let status = response.status();
+    let kind = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.unwrap_or_default().to_owned();
+    if status.is_success() && kind.starts_with(expected) {
+        return Ok(response);
+    }
+    let body = deadlines.next(false, egress::text(response, 64 * 1024)).await??;
+    let said = format!("it answered {status}: {}", body.trim().chars().take(300).collect::<String>());
+    Err(match status.as_u16() {
+        200..=299 => Trouble::Backend(format!("it answered `{kind}` where {expected} was due: is that a model server?")),
+        408 | 429 | 500..=599 => Trouble::Backend(said),
+        _ => Trouble::Call(said),
+    })
+}

@@ -1,0 +1,120 @@
+//! `/v1/chat/completions` as OpenAI documents it and llama.cpp, vLLM and others serve it: server-sent events, the schema as
+//! `response_format`.
+
+use eventsource_stream::Eventsource;
+use policy::call::Complete;
+use serde::Deserialize;
+use serde_json::json;
+use tokio_stream::StreamExt;
+
+use super::{Completion, Deadlines, MOST_BYTES, Stop, Trouble, address, opened};
+use crate::config::Group;
+use crate::egress::Client;
+
+#[derive(Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    choices: Vec<Choice>,
+    #[serde(default)]
+    usage: Option<Usage>,
+    #[serde(default)]
+    error: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    delta: Delta,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Delta {
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    refusal: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+    #[serde(default)]
+    prompt_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+}
+
+pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, deadlines: Deadlines) -> Result<Completion, Trouble> {
+    let mut body = json!({
+        "model": group.model,
+        "messages": call.messages.iter().map(|message| json!({ "role": message.role, "content": message.text })).collect::<Vec<_>>(),
+        "stream": true,
+        "stream_options": { "include_usage": true },
+        "max_tokens": call.max_output_tokens,
+    });
+    if let Some(schema) = &call.schema {
+        body["response_format"] =
+            json!({ "type": "json_schema", "json_schema": { "name": "answer", "strict": true, "schema": schema } });
+    }
+    if let Some(temperature) = call.temperature {
+        body["temperature"] = json!(temperature);
+    }
+    let request = super::keyed(client.post(&address(&group.url, "v1/chat/completions"))?, group).json(&body);
+    let response = opened(request, deadlines, "text/event-stream").await?;
+
+    let mut events = response.bytes_stream().eventsource();
+    let mut answer = Completion { model: group.model.clone(), ..Completion::default() };
+    let mut finished = false;
+    while let Some(event) = deadlines.next(!answer.text.is_empty(), events.next()).await? {
+        let event = event.map_err(|error| Trouble::Backend(format!("the answer broke off: {error}")))?;
+        if event.data.trim() == "[DONE]" {
+            break;
+        }
+        let chunk: Chunk =
+            serde_json::from_str(&event.data).map_err(|error| Trouble::Backend(format!("it sent no JSON: {error}")))?;
+        if let Some(error) = chunk.error {
+            return Err(Trouble::Backend(error.to_string()));
+        }
+        if !chunk.model.is_empty() {
+            answer.model = chunk.model;
+        }
+        if let Some(usage) = chunk.usage {
+            answer.input = usage.prompt_tokens;
+            answer.output = usage.completion_tokens;
+            answer.cached = usage.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or_default();
+        }
+        if let Some(choice) = chunk.choices.into_iter().next() {
+            finished |= take(&mut answer, choice);
+        }
+        if answer.text.len() > MOST_BYTES {
+            return Err(Trouble::Call(format!("the answer is longer than {MOST_BYTES} bytes")));
+        }
+    }
+    if finished { Ok(answer) } else { Err(Trouble::Backend("the answer ended before its `finish_reason`".into())) }
+}
+
+/// Adds a choice to the answer; whether it was the last.
+fn take(answer: &mut Completion, choice: Choice) -> bool {
+    answer.text.push_str(&choice.delta.content.unwrap_or_default());
+    if let Some(refusal) = choice.delta.refusal {
+        answer.text.push_str(&refusal);
+        answer.stop = Stop::Refusal;
+    }
+    match choice.finish_reason.as_deref() {
+        Some("length") => answer.stop = Stop::Length,
+        Some("content_filter") => answer.stop = Stop::Refusal,
+        _ => {}
+    }
+    choice.finish_reason.is_some()
+}

@@ -1,0 +1,204 @@
+//! One run: a fresh instance of a component, one call into it, and why it ended.
+//!
+//! Knows nothing of queues or HTTP. Holds a permit only while the guest executes.
+
+pub mod engine;
+
+mod brief;
+
+use std::time::Duration;
+
+use policy::manifest::Manifest;
+use policy::next::Fault;
+use policy::task::Outcome;
+use tokio::time::timeout_at;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+
+use crate::capability::wit::{Everything, EverythingPre};
+use crate::capability::{self, Hop, Stop, Stream};
+use crate::metrics::{self, name};
+
+pub use brief::Brief;
+
+/// Bounds of `describe`, which runs before any manifest is known.
+const BOOTSTRAP_MEMORY: usize = 64 * 1024 * 1024;
+const BOOTSTRAP_TIME: Duration = Duration::from_millis(200);
+
+/// A component that is ready to run: checked, compiled, linked to what it was granted.
+#[derive(Clone)]
+pub struct Ready {
+    pre: EverythingPre<Hop>,
+}
+
+/// All linear memories of one instance together, and its tables.
+#[derive(Debug)]
+pub struct Memory {
+    most: usize,
+    used: usize,
+    refused: bool,
+}
+
+impl Memory {
+    /// At most so many MiB.
+    #[must_use]
+    pub fn mib(most: u64) -> Self {
+        Self { most: usize::try_from(most).unwrap_or(usize::MAX).saturating_mul(1024 * 1024), used: 0, refused: false }
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.used.saturating_sub(current).saturating_add(desired);
+        if total > self.most {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.used = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= 100_000)
+    }
+}
+
+/// Links a component to what its manifest asks for.
+///
+/// # Errors
+/// If it imports anything else: the error names it.
+pub fn link(engine: &Engine, component: &Component, manifest: &Manifest) -> wasmtime::Result<Ready> {
+    let mut linker = Linker::new(engine);
+    capability::link(&mut linker, manifest)?;
+    Ok(Ready { pre: EverythingPre::new(linker.instantiate_pre(component)?)? })
+}
+
+struct Bootstrap {
+    memory: Memory,
+}
+
+/// What a component says of itself. Every import traps: a description needs nothing.
+///
+/// # Errors
+/// If it is not of our world, or does not answer within its bounds.
+pub async fn describe(engine: &Engine, component: &Component) -> wasmtime::Result<Manifest> {
+    let mut linker = Linker::<Bootstrap>::new(engine);
+    linker.define_unknown_imports_as_traps(component)?;
+    let memory = Memory { most: BOOTSTRAP_MEMORY, used: 0, refused: false };
+    let mut store = Store::new(engine, Bootstrap { memory });
+    store.limiter(|bootstrap| &mut bootstrap.memory);
+    let ticks = BOOTSTRAP_TIME.as_millis() / engine::TICK.as_millis();
+    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(1).max(1));
+    let world = Everything::instantiate_async(&mut store, component, &linker).await?;
+    let manifest = world.homeaiops_agent_agent().call_describe(&mut store).await?;
+    Ok(brief::manifest(manifest))
+}
+
+/// How a run ended, if not with an outcome.
+#[derive(Debug)]
+pub enum Ended {
+    /// The agent's doing, or its limits'.
+    Fault(Fault),
+    /// Nobody's decision: our store is gone, or the lease. The task goes back as it was.
+    Ours(Stop),
+}
+
+/// Runs one hop: a fresh store, one call of `handle`. The hop comes back with what it has read and used.
+pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome, Ended>) {
+    let engine = ready.pre.engine().clone();
+    let deadline = hop.deadline;
+    let mut store = Store::new(&engine, hop);
+    store.limiter(|hop| &mut hop.memory);
+    let output = MemoryOutputPipe::new(usize::try_from(store.data().grant.limits().log_kib).unwrap_or(1) * 1024);
+    let wasi = wasi(store.data(), &output);
+    store.data_mut().wasi = wasi;
+
+    // Armed when the guest starts, not when its task was leased: waiting is not billed to it.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut context| tick(context.data_mut()));
+    let asked = std::time::Instant::now();
+    let called = async {
+        let world = ready.pre.instantiate_async(&mut store).await?;
+        metrics::observe(name::INSTANCE_SECONDS, asked.elapsed().as_secs_f64(), &[]);
+        world.homeaiops_agent_agent().call_handle(&mut store, &brief.into_wit()).await
+    };
+    let ended = match timeout_at(deadline, called).await {
+        Ok(Ok(Ok(outcome))) => Ok(brief::outcome(outcome)),
+        Ok(Ok(Err(said))) => Err(Ended::Fault(Fault::GaveUp(said))),
+        Ok(Err(trap)) => Err(why(&trap, &store.data().memory)),
+        Err(_) => Err(Ended::Fault(Fault::Limit("wall_s: the run took longer than that".into()))),
+    };
+    let mut hop = store.into_data();
+    let ended = match said(&mut hop, &output) {
+        Err(stop) if ended.is_ok() => Err(stopped(stop)),
+        _ => ended,
+    };
+    let ended = ended.map_err(|ended| with_last_lines(ended, &hop));
+    (hop, ended)
+}
+
+/// Called for each epoch in which the guest executed.
+fn tick(hop: &mut Hop) -> wasmtime::Result<UpdateDeadline> {
+    hop.spent.cpu_ms += u64::try_from(engine::TICK.as_millis()).unwrap_or(1);
+    let most = hop.grant.limits().cpu_ms;
+    if hop.spent.cpu_ms > most {
+        return Err(Stop::Limit(format!("cpu_ms = {most}: the agent computes longer than that")).into());
+    }
+    Ok(UpdateDeadline::Yield(1))
+}
+
+/// WASI with nothing in it but the hop's own time and randomness.
+fn wasi(hop: &Hop, output: &MemoryOutputPipe) -> WasiCtx {
+    let stream = |kind: &str| Stream::of(&hop.at.task, hop.at.hop, kind);
+    let seed = crate::id::sha256(format!("{}\0{}\0seed", hop.at.task, hop.at.hop).as_bytes());
+    let seed = seed.into_iter().take(16).fold(0_u128, |seed, byte| (seed << 8) | u128::from(byte));
+    WasiCtx::builder()
+        .stdout(output.clone())
+        .stderr(output.clone())
+        .secure_random(stream("secure"))
+        .insecure_random(stream("insecure"))
+        .insecure_random_seed(seed)
+        .wall_clock(hop.clock.clone())
+        .build()
+}
+
+/// Standard output and error become log lines.
+fn said(hop: &mut Hop, output: &MemoryOutputPipe) -> Result<(), Stop> {
+    let bytes = output.contents();
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        hop.say("output", line.to_owned())?;
+    }
+    Ok(())
+}
+
+/// A trap with our own cause is that cause; any other is the guest's.
+fn why(trap: &wasmtime::Error, memory: &Memory) -> Ended {
+    if let Some(stop) = trap.downcast_ref::<Stop>() {
+        return stopped(stop.clone());
+    }
+    if memory.refused {
+        return Ended::Fault(Fault::Limit(format!("memory_mib: the agent wanted more than {} MiB", memory.most >> 20)));
+    }
+    Ended::Fault(Fault::Trapped(trap.root_cause().to_string()))
+}
+
+fn stopped(stop: Stop) -> Ended {
+    match stop {
+        Stop::Limit(said) => Ended::Fault(Fault::Limit(said)),
+        Stop::Backend(said) => Ended::Fault(Fault::Backend(said)),
+        Stop::Exit => Ended::Fault(Fault::Trapped("it exited".into())),
+        Stop::Store(_) | Stop::LeaseLost => Ended::Ours(stop),
+    }
+}
+
+fn with_last_lines(ended: Ended, hop: &Hop) -> Ended {
+    match ended {
+        Ended::Fault(Fault::Trapped(said)) if !hop.last_lines.is_empty() => {
+            let lines: Vec<&str> = hop.last_lines.iter().map(String::as_str).collect();
+            Ended::Fault(Fault::Trapped(format!("{said}; its last lines:\n{}", lines.join("\n"))))
+        }
+        Ended::Fault(_) | Ended::Ours(_) => ended,
+    }
+}

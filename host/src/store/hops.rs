@@ -1,0 +1,145 @@
+//! Hop rows: the chain of runs that a task has had.
+
+use policy::task::{Handed, Outcome, Timestamp};
+use policy::tier::{Label, Labelled, Tier};
+
+use super::{Db, StoreError, Tx, on, within};
+
+/// One hop.
+#[derive(Clone)]
+pub struct Hop {
+    /// 1 for the first.
+    pub seq: u32,
+    /// Who works.
+    pub agent: String,
+    /// The component that works, once it has started.
+    pub digest: Option<String>,
+    /// `pending`, `running`, `done` or `failed`.
+    pub status: String,
+    /// Grows with every start.
+    pub run: u32,
+    /// How it ended.
+    pub outcome: Option<Labelled<Outcome>>,
+    /// Why it failed.
+    pub error: Option<Labelled<String>>,
+    /// When its latest run started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    seq: i64,
+    agent: String,
+    digest: Option<String>,
+    status: String,
+    run: i64,
+    outcome: Option<String>,
+    error: Option<String>,
+    label: String,
+    tainted: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+}
+
+impl TryFrom<Row> for Hop {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let tier = Tier::named(&row.label).ok_or_else(|| StoreError::Unreadable(format!("label `{}` of a hop", row.label)))?;
+        let label = Label { tier, tainted: row.tainted != 0 };
+        let outcome: Option<Outcome> = row.outcome.map(|json| serde_json::from_str(&json)).transpose()?;
+        Ok(Self {
+            seq: u32::try_from(row.seq).unwrap_or(u32::MAX),
+            agent: row.agent,
+            digest: row.digest,
+            status: row.status,
+            run: u32::try_from(row.run).unwrap_or(u32::MAX),
+            outcome: outcome.map(|outcome| Labelled::new(label, outcome)),
+            error: row.error.map(|text| Labelled::new(label, text)),
+            started_at: row.started_at.map(Timestamp),
+            finished_at: row.finished_at.map(Timestamp),
+        })
+    }
+}
+
+impl Hop {
+    /// What it hands to the next hop, if it has ended well. The next hop's label joins this one's.
+    #[must_use]
+    pub fn handed(&self) -> Option<Handed> {
+        let outcome = self.outcome.as_ref()?;
+        let open = outcome.open(policy::tier::Clearance::OPERATOR).ok()?.clone();
+        Some(Handed { agent: self.agent.clone(), outcome: open, tier: outcome.label().tier })
+    }
+}
+
+/// Adds a pending hop.
+pub(crate) async fn insert(tx: &mut Tx<'_>, task: &str, seq: u32, agent: &str, label: Label) -> Result<(), StoreError> {
+    const SQL: &str = "insert into hop (task, seq, agent, status, label, tainted) values ($1, $2, $3, 'pending', $4, $5)";
+
+    within!(tx, connection => sqlx::query(SQL)
+        .bind(task)
+        .bind(i64::from(seq))
+        .bind(agent)
+        .bind(label.tier.as_str())
+        .bind(i64::from(label.tainted))
+        .execute(&mut **connection)
+        .await
+        .map(|_| ()))?;
+    Ok(())
+}
+
+/// The hops of a task, in order.
+pub async fn of(db: &Db, task: &str) -> Result<Vec<Hop>, StoreError> {
+    const SQL: &str = "select * from hop where task = $1 order by seq";
+
+    let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL).bind(task).fetch_all(pool).await)?;
+    rows.into_iter().map(Hop::try_from).collect()
+}
+
+/// Starts the next run of a hop, pinned to a component; the number of the run.
+pub async fn start(db: &Db, task: String, seq: u32, digest: String, now: Timestamp) -> Result<u32, StoreError> {
+    const SQL: &str = "update hop set status = 'running', run = run + 1, digest = $3, started_at = $4, error = null \
+         where task = $1 and seq = $2 returning run";
+
+    let run: i64 = db
+        .write(move |tx| {
+            Box::pin(async move {
+                Ok(within!(tx, connection => sqlx::query_scalar(SQL).bind(task).bind(i64::from(seq)).bind(digest).bind(now.0)
+                    .fetch_one(&mut **connection).await)?)
+            })
+        })
+        .await?;
+    Ok(u32::try_from(run).unwrap_or(u32::MAX))
+}
+
+/// Records how a run of a hop ended: its outcome, or the error of a run that failed.
+pub(crate) async fn end(
+    tx: &mut Tx<'_>,
+    (task, seq): (&str, u32),
+    how: Result<&Outcome, &str>,
+    label: Label,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const SQL: &str = "update hop set status = $3, outcome = $4, error = $5, label = $6, tainted = $7, finished_at = $8 \
+         where task = $1 and seq = $2";
+
+    let (status, outcome, error) = match how {
+        Ok(outcome) => ("done", Some(serde_json::to_string(outcome)?), None),
+        Err(said) => ("failed", None, Some(said)),
+    };
+    within!(tx, connection => sqlx::query(SQL)
+        .bind(task)
+        .bind(i64::from(seq))
+        .bind(status)
+        .bind(outcome)
+        .bind(error)
+        .bind(label.tier.as_str())
+        .bind(i64::from(label.tainted))
+        .bind(now.0)
+        .execute(&mut **connection)
+        .await
+        .map(|_| ()))?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Which key stands for which task, for ever.
+
+use policy::task::Timestamp;
+
+use super::{StoreError, Tx, within};
+
+/// What a key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// Nothing yet: it now stands for the new task.
+    New,
+    /// This task, posted with the same body.
+    Same(String),
+    /// Some task, posted with another body.
+    Other,
+    /// A task with the same body that is no longer kept.
+    Gone,
+}
+
+/// Claims `key` of `token` for `task`, or says what it stands for already.
+pub async fn claim(tx: &mut Tx<'_>, (token, key): (&str, &str), body: &str, task: &str, now: Timestamp) -> Result<Key, StoreError> {
+    const CLAIM: &str = "insert into idempotency (token, key, body, task, created_at) values ($1, $2, $3, $4, $5) \
+         on conflict (token, key) do nothing";
+    const HELD: &str = "select body, idempotency.task, task.id from idempotency left join task on task.id = idempotency.task \
+         where token = $1 and key = $2";
+
+    let claimed = within!(tx, connection => sqlx::query(CLAIM).bind(token).bind(key).bind(body).bind(task).bind(now.0)
+        .execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?;
+    if claimed {
+        return Ok(Key::New);
+    }
+    let (first, task, kept): (String, String, Option<String>) = within!(tx, connection => sqlx::query_as(HELD).bind(token).bind(key)
+        .fetch_one(&mut **connection).await)?;
+    Ok(match kept {
+        _ if first != body => Key::Other,
+        Some(_) => Key::Same(task),
+        None => Key::Gone,
+    })
+}

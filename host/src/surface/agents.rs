@@ -1,0 +1,49 @@
+//! `GET /agents` and `GET /agents/{id}`: who serves, with what, and which files do not.
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use policy::task::Role;
+use serde_json::{Value, json};
+
+use super::State;
+use super::error::ApiError;
+use crate::fleet::Agent;
+use crate::id::rfc3339;
+use crate::ingress::Caller;
+
+/// Every agent, and every file that is none.
+pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<Value>, ApiError> {
+    operators_only(&caller)?;
+    let agents: Vec<Value> = state.fleet.agents().map(|agent| shown(&state, agent)).collect();
+    let rejected: Vec<Value> =
+        state.fleet.rejected().iter().map(|rejected| json!({ "file": rejected.file, "complaints": rejected.complaints })).collect();
+    Ok(Json(json!({ "agents": agents, "rejected": rejected })))
+}
+
+/// One agent.
+pub(super) async fn show(Shared(state): Shared<State>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    operators_only(&caller)?;
+    let agent = state.fleet.agent(&id).ok_or_else(|| ApiError::not_found("agent", &id))?;
+    Ok(Json(shown(&state, agent)))
+}
+
+fn operators_only(caller: &Caller) -> Result<(), ApiError> {
+    match caller.role {
+        Role::Operator => Ok(()),
+        Role::Household | Role::System => {
+            Err(ApiError::new(StatusCode::FORBIDDEN, "operator_only", "agents are shown to operators", "use an operator's token"))
+        }
+    }
+}
+
+fn shown(state: &State, agent: &Agent) -> Value {
+    let manifest = &agent.manifest;
+    json!({
+        "manifest": manifest,
+        "grant": state.config.grants.get(&manifest.id),
+        "grant_at": agent.grant.at(),
+        "digest": agent.digest,
+        "loaded_at": rfc3339(agent.loaded_at),
+    })
+}

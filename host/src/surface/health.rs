@@ -1,0 +1,74 @@
+//! Alive, ready, and the metrics. Open to whoever reaches the port: none of them shows content.
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use futures::future::join_all;
+use policy::task::Priority;
+use serde_json::{Map, Value, json};
+
+use super::State;
+use crate::metrics::{self, name};
+use crate::store::tasks;
+
+/// The process answers.
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// 503 only if the store or the vault cannot be written or no agent serves; else 200 with what is degraded.
+pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, Json<Value>) {
+    let store = state.world.db.ping().await.err().map(|error| error.to_string());
+    let vault = state.world.vault.clone();
+    let vault = match tokio::task::spawn_blocking(move || vault.ping()).await {
+        Ok(answer) => answer.err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    let groups = groups(&state).await;
+    let agents: Vec<&str> = state.fleet.agents().map(|agent| agent.manifest.id.as_str()).collect();
+
+    let mut degraded: Vec<Value> = Vec::new();
+    degraded.extend(groups.iter().filter(|(_, answer)| *answer != "up").map(|(name, _)| json!(format!("group {name}"))));
+    degraded.extend(state.fleet.rejected().iter().map(|rejected| json!(format!("agent file {}", rejected.file))));
+    if state.world.vault.paused() {
+        degraded.push(json!("paused by _meta/PAUSED in the vault"));
+    }
+    let serves = store.is_none() && vault.is_none() && !agents.is_empty();
+    let status = if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if serves { "ready" } else { "not_ready" };
+    let state_of = |trouble: &Option<String>| if trouble.is_some() { "down" } else { "up" };
+    let body = json!({
+        "status": word,
+        "degraded": degraded,
+        "store": state_of(&store),
+        "vault": state_of(&vault),
+        "agents": agents,
+        "groups": groups.into_iter().map(|(name, answer)| (name, json!(answer))).collect::<Map<_, _>>(),
+    });
+    (status, Json(body))
+}
+
+async fn groups(state: &State) -> Vec<(String, &'static str)> {
+    let router = &state.world.router;
+    join_all(router.groups().map(|(name, group)| async move {
+        let up = router.probe(group).await.is_ok();
+        metrics::set(name::BACKEND_UP, f64::from(u8::from(up)), &[("group", name)]);
+        (name.clone(), if up { "up" } else { "down" })
+    }))
+    .await
+}
+
+/// In Prometheus' text format.
+pub(super) async fn metrics(Shared(state): Shared<State>) -> String {
+    if let Ok(depth) = tasks::depth(&state.world.db).await {
+        for status in ["pending", "running", "awaiting_backend", "awaiting_approval"] {
+            for (rank, priority) in (0_i64..).zip(Priority::ALL) {
+                let count = depth.iter().find(|(s, p, _)| s == status && *p == rank).map_or(0, |(_, _, count)| *count);
+                #[expect(clippy::cast_precision_loss, reason = "a number of tasks")]
+                metrics::set(name::DEPTH, count as f64, &[("status", status), ("priority", priority.as_str())]);
+            }
+        }
+    }
+    state.metrics.run_upkeep();
+    state.metrics.render()
+}

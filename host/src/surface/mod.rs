@@ -1,0 +1,51 @@
+//! Raw input in, answers out: every route in one table. Knows HTTP, knows no guest.
+
+mod agents;
+mod auth;
+mod error;
+mod health;
+mod inbox;
+mod tasks;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::capability::World;
+use crate::config::Config;
+use crate::fleet::Fleet;
+use crate::ingress::Ingress;
+pub use error::ApiError;
+
+/// What the surfaces need.
+#[derive(Clone)]
+pub struct State {
+    /// Where requests enter.
+    pub ingress: Ingress,
+    /// What readiness looks at.
+    pub world: World,
+    /// Which agents there are.
+    pub fleet: Arc<Fleet>,
+    /// Who may call.
+    pub config: Arc<Config>,
+    /// What `/metrics` renders.
+    pub metrics: PrometheusHandle,
+}
+
+/// Every route.
+pub fn routes(state: State) -> Router {
+    Router::new()
+        .route("/inbox", post(inbox::post))
+        .route("/tasks", get(tasks::list))
+        .route("/tasks/{id}", get(tasks::show))
+        .route("/agents", get(agents::list))
+        .route("/agents/{id}", get(agents::show))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(ApiError::no_route)
+        .method_not_allowed_fallback(ApiError::no_method)
+        .with_state(state)
+}

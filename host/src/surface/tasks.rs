@@ -1,0 +1,186 @@
+//! `GET /tasks` and `GET /tasks/{id}`: what a caller may see of them. Household members see their household's tasks, up to
+//! `internal`, and none of the machinery.
+
+use axum::Json;
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::StatusCode;
+use policy::task::{Role, Status, Timestamp};
+use policy::tier::{Clearance, Labelled};
+use serde::Deserialize;
+
+use super::State;
+use super::error::ApiError;
+use crate::api;
+use crate::id::rfc3339;
+use crate::ingress::Caller;
+use crate::store::tasks::{Filter, Task};
+use crate::store::{Db, StoreError, artefacts, hops, journal, tasks};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    status: Option<String>,
+    source: Option<String>,
+    agent: Option<String>,
+    limit: Option<i64>,
+    before: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Depth {
+    full: Option<u8>,
+}
+
+/// What a caller may read of a task's content.
+fn clearance(caller: &Caller) -> Clearance {
+    match caller.role {
+        Role::Operator => Clearance::OPERATOR,
+        Role::Household | Role::System => Clearance::HOUSEHOLD,
+    }
+}
+
+/// A page of tasks, newest first.
+pub(super) async fn list(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<api::Page>, ApiError> {
+    const MOST: i64 = 200;
+    if let Some(word) = wanted.status.as_deref().filter(|word| Status::named(word).is_none()) {
+        let known: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        let message = format!("status `{word}` is none of {}", known.join(", "));
+        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "schema", message, "leave it out for every status"));
+    }
+    let limit = wanted.limit.unwrap_or(50).clamp(1, MOST);
+    let filter = Filter {
+        status: wanted.status,
+        source: wanted.source,
+        agent: wanted.agent,
+        role: (caller.role != Role::Operator).then_some(caller.role.as_str()),
+        before: wanted.before,
+        limit,
+    };
+    let mut page = Vec::new();
+    for task in tasks::list(&state.world.db, filter).await? {
+        page.push(shown(&state.world.db, &task, clearance(&caller)).await?);
+    }
+    let full = i64::try_from(page.len()).unwrap_or(MOST) == limit;
+    let next = page.last().filter(|_| full).map(|task| task.task_id.clone());
+    Ok(Json(api::Page { tasks: page, next }))
+}
+
+/// One task with its hops, its files and its timeline.
+pub(super) async fn show(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(depth): Query<Depth>,
+) -> Result<Json<api::Task>, ApiError> {
+    let db = &state.world.db;
+    let operator = caller.role == Role::Operator;
+    let task = tasks::find(db, &id).await?.filter(|task| operator || task.role == caller.role);
+    let task = task.ok_or_else(|| ApiError::not_found("task", &id))?;
+    let clearance = clearance(&caller);
+    let mut answer = shown(db, &task, clearance).await?;
+    answer.hops = Some(hops::of(db, &id).await?.into_iter().map(|hop| hop_shown(hop, operator)).collect());
+    answer.approvals = Some(Vec::new());
+    let visible = |tier| clearance.admits(tier);
+    answer.artefacts = Some(
+        artefacts::of(db, &id)
+            .await?
+            .into_iter()
+            .map(|(path, tier)| api::Artefact {
+                path: if visible(tier) { path } else { "[restricted]".into() },
+                tier: tier.as_str().into(),
+            })
+            .collect(),
+    );
+    let full = operator && depth.full.is_some_and(|full| full != 0);
+    let timeline = journal::timeline(db, &id).await?;
+    answer.timeline = Some(timeline.into_iter().map(|entry| event(entry, clearance, operator, full)).collect());
+    Ok(Json(answer))
+}
+
+async fn shown(db: &Db, task: &Task, clearance: Clearance) -> Result<api::Task, StoreError> {
+    let open = |text: &Labelled<String>| text.open(clearance).cloned().unwrap_or_else(|withheld| withheld.to_string());
+    let (usd_micros, served_groups) = journal::served(db, &task.id).await?;
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds and micro-dollars of one task")]
+    let (duration_s, cost_usd) =
+        (task.finished_at.zip(task.started_at).map(|(end, start)| end.since(start) as f64 / 1000.0), usd_micros as f64 / 1e6);
+    Ok(api::Task {
+        task_id: task.id.clone(),
+        client_task_id: task.client_task_id.clone(),
+        status: task.status.as_str().into(),
+        content: open(&task.content),
+        source: task.sent.source.clone(),
+        origin: task.sent.origin.clone(),
+        requester: task.requester.clone(),
+        intent: task.sent.intent.clone(),
+        priority: task.sent.priority.as_str().into(),
+        destructive: task.sent.destructive,
+        data_tier: task.data_tier.as_str().into(),
+        label: task.label.tier.as_str().into(),
+        target_agent: task.sent.target_agent.clone(),
+        conversation_id: task.conversation_id.clone(),
+        trace_id: task.trace_id.clone(),
+        attempts: task.attempts,
+        created_at: rfc3339(task.created_at),
+        started_at: task.started_at.map(rfc3339),
+        finished_at: task.finished_at.map(rfc3339),
+        duration_s,
+        output: task.output.as_ref().map(open),
+        error: task.error.as_ref().map(|(code, message)| api::TaskError { code: code.clone(), message: open(message) }),
+        waits_for: task.waits_for.as_ref().map(open),
+        cost_usd,
+        served_groups,
+        hops: None,
+        artefacts: None,
+        approvals: None,
+        timeline: None,
+    })
+}
+
+/// An agent's outcome and errors are for operators: stack traces and inner debate are not what a household asked for.
+fn hop_shown(hop: hops::Hop, operator: bool) -> api::Hop {
+    let open = |outcome: &Labelled<policy::task::Outcome>| match operator {
+        true => outcome.open(Clearance::OPERATOR).ok().and_then(|outcome| serde_json::to_value(outcome).ok()),
+        false => outcome.open(Clearance::OPERATOR).ok().map(|outcome| outcome.kind().into()),
+    };
+    api::Hop {
+        seq: hop.seq,
+        outcome: hop.outcome.as_ref().and_then(open),
+        error: hop.error.filter(|_| operator).and_then(|error| error.open(Clearance::OPERATOR).ok().cloned()),
+        started_at: hop.started_at.map(rfc3339),
+        duration_ms: hop.finished_at.zip(hop.started_at).map(|(end, start)| end.since(start)),
+        agent: hop.agent,
+        digest: hop.digest,
+        status: hop.status,
+        run: hop.run,
+    }
+}
+
+fn event(entry: journal::Entry, clearance: Clearance, operator: bool, full: bool) -> api::Event {
+    let refused = matches!(entry.state.as_str(), "denied" | "failed");
+    let answer = entry.answer.as_ref().and_then(|answer| answer.open(clearance).ok().cloned());
+    let request = entry.request.open(clearance).ok().cloned();
+    let since = |end: Timestamp| end.since(entry.started_at);
+    api::Event {
+        reference: format!("{}.{}.{}", entry.hop, entry.run, entry.seq),
+        hop: entry.hop,
+        run: entry.run,
+        seq: entry.seq,
+        kind: entry.kind,
+        state: entry.state,
+        destination: entry.destination,
+        tries: entry.tries,
+        tier: entry.label.tier.as_str().into(),
+        model: entry.usage.as_ref().map(|usage| usage.model.clone()),
+        input_tokens: entry.usage.as_ref().map(|usage| usage.input),
+        output_tokens: entry.usage.as_ref().map(|usage| usage.output),
+        duration_ms: entry.finished_at.map(since),
+        started_at: rfc3339(entry.started_at),
+        refusal: answer.clone().filter(|_| operator && refused),
+        request: request.filter(|_| full),
+        answer: answer.filter(|_| full),
+    }
+}

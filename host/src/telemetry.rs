@@ -1,0 +1,27 @@
+//! Log lines: JSON, one event each. Content above the clearance of logs becomes `[restricted]`.
+
+use std::io::IsTerminal;
+
+use policy::tier::{Clearance, Labelled, Withheld};
+use tracing_subscriber::EnvFilter;
+
+/// Starts writing log lines to standard error: JSON, or readable where a person is looking.
+pub fn start(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second start in one process (tests) keeps the first.
+    let _ = if std::io::stderr().is_terminal() {
+        lines.compact().try_init()
+    } else {
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+    };
+}
+
+/// Text of a run, as a log line may show it.
+#[must_use]
+pub fn shown(text: &Labelled<String>) -> String {
+    match text.open(Clearance::LOG) {
+        Ok(text) => text.clone(),
+        Err(withheld @ Withheld) => withheld.to_string(),
+    }
+}

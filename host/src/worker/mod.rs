@@ -1,0 +1,296 @@
+//! Permit → lease → hops → settle, until told to drain.
+//!
+//! One lease covers a task until it parks or ends; its hops settle inside it. Nothing is held while a hop waits for the world but
+//! the lease and the place in memory.
+
+mod hop;
+mod lease;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::next::{Ended, Fault, Step, next};
+use policy::task::{ErrorCode, Outcome, Timestamp};
+use policy::tier::Label;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::capability::World;
+use crate::fleet::Fleet;
+use crate::metrics::{self, name};
+use crate::store::hops;
+use crate::store::tasks::{self, Leased, Settlement};
+use crate::store::{Db, StoreError};
+use crate::{id, telemetry};
+
+/// How often the queue is looked at when nothing rings.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What a worker needs.
+#[derive(Clone)]
+pub struct Worker {
+    /// What calls act on.
+    pub world: World,
+    /// Which agents there are.
+    pub fleet: Arc<Fleet>,
+    /// Rings when a task may have become due.
+    pub wake: Arc<Notify>,
+    /// This host's name on leases.
+    pub owner: String,
+    /// Runs in memory at once.
+    pub in_flight: usize,
+    /// How long running hops may go on after the drain began.
+    pub grace: Duration,
+}
+
+impl Worker {
+    /// Works until `drain` is cancelled; then leases nothing more and gives running hops their grace. Tasks that are still running
+    /// after that go back to the queue as they were.
+    pub async fn run(self, drain: CancellationToken) {
+        let room = Arc::new(Semaphore::new(self.in_flight));
+        let mut running = JoinSet::new();
+        // A permit is taken before a lease: a task that is leased is worked on at once.
+        while let Some(Ok(permit)) = drain.run_until_cancelled(room.clone().acquire_owned()).await {
+            while running.try_join_next().is_some() {}
+            let Some(leased) = drain.run_until_cancelled(self.leased()).await else { break };
+            let worker = self.clone();
+            running.spawn(async move { worker.work(leased, permit).await });
+        }
+        if tokio::time::timeout(self.grace, async { while running.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!(event = "drain_overdue", left = running.len(), "{} hops did not end in time", running.len());
+            running.shutdown().await;
+        }
+    }
+
+    /// The next task, waiting for it.
+    async fn leased(&self) -> Leased {
+        loop {
+            // Registered before the look, so that a task that comes between the two is not slept over.
+            let rung = self.wake.notified();
+            tokio::pin!(rung);
+            rung.as_mut().enable();
+            match self.take().await {
+                Ok(Ok(leased)) => return leased,
+                Ok(Err(pause)) => {
+                    let _ = tokio::time::timeout(pause, rung).await;
+                }
+                Err(error) => {
+                    tracing::error!(event = "store_unavailable", %error, "the queue cannot be read: {error}");
+                    tokio::time::sleep(POLL).await;
+                }
+            }
+        }
+    }
+
+    /// A task that is due, or how long to wait before the next look.
+    async fn take(&self) -> Result<Result<Leased, Duration>, StoreError> {
+        let now = id::now();
+        let look = tasks::look(&self.world.db, now).await?;
+        if look.lost {
+            tasks::rescue(&self.world.db, now).await?;
+        }
+        if look.lapsed {
+            for task in tasks::expire(&self.world.db, now).await? {
+                tracing::warn!(event = "task_failed", task_id = task, code = ErrorCode::TtlExpired.as_str(), "task {task} expired");
+            }
+        }
+        if !(look.ready || look.lost) || self.world.vault.paused() {
+            let until_next = look.next.map_or(i64::MAX, |next| next.since(now).max(1));
+            return Ok(Err(POLL.min(Duration::from_millis(u64::try_from(until_next).unwrap_or(u64::MAX)))));
+        }
+        let leased = tasks::lease(&self.world.db, self.owner.clone(), now, now.plus(lease::LENGTH)).await?;
+        Ok(leased.ok_or(POLL))
+    }
+
+    /// Works on one task for as long as its lease is held.
+    async fn work(self, leased: Leased, _place: OwnedSemaphorePermit) {
+        let Leased { task, lease } = &leased;
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of waiting")]
+        metrics::observe(name::CLAIM_SECONDS, id::now().since(task.created_at) as f64 / 1000.0, &[]);
+        tracing::info!(event = "task_leased", task_id = task.id, trace_id = task.trace_id, lease, "leased task {}", task.id);
+        let (kept, until) = lease::keeper(self.world.db.clone(), task.id.clone(), *lease);
+        tokio::select! {
+            () = kept => tracing::warn!(event = "lease_lost", task_id = task.id, lease, "lost the lease of task {}", task.id),
+            worked = self.hops(&leased, until) => if let Err(error) = worked {
+                tracing::error!(event = "task_interrupted", task_id = task.id, %error, "task {} goes back to the queue: {error}", task.id);
+                self.release(&leased).await;
+            },
+        }
+        self.wake.notify_one();
+    }
+
+    /// Hop after hop, until the task parks or ends.
+    async fn hops(&self, leased: &Leased, until: lease::Until) -> Result<(), StoreError> {
+        let (mut label, mut attempts) = (leased.task.label, leased.task.attempts);
+        loop {
+            let hops = hops::of(&self.world.db, &leased.task.id).await?;
+            let Some(current) = hops.last() else { return Ok(()) };
+            let ran = hop::run(self, leased, &hops, label, until.clone()).await?;
+            let Some(ended) = ran.ended else {
+                self.release(leased).await;
+                return Ok(());
+            };
+            let rejections = hops.iter().filter(|hop| hop.status == "done" && is_rejection(hop)).count();
+            let situation = Ended {
+                agent: &current.agent,
+                hops: current.seq,
+                rejections: u32::try_from(rejections).unwrap_or(u32::MAX),
+                failures: attempts,
+                retry: leased.task.retry,
+                chance: rand::random(),
+            };
+            let grant = self.fleet.agent(&current.agent).map(|agent| agent.grant.clone());
+            let may_hand = |to: &str| grant.as_ref().is_some_and(|grant| grant.hands_to(to));
+            let step = next(situation, ended.as_ref(), |id| self.fleet.serves(id), may_hand);
+            let finished = Finished { seq: current.seq, agent: current.agent.clone(), ended, label: ran.label, step };
+            match settle(&self.world.db, leased, finished).await? {
+                Some(Settled::GoesOn) => (label, attempts) = (ran.label, 0),
+                Some(Settled::Ended) | None => return Ok(()),
+            }
+        }
+    }
+
+    /// Gives the task back as it was. If even that fails, its lease runs out by itself.
+    async fn release(&self, leased: &Leased) {
+        let (id, lease, label) = (leased.task.id.clone(), leased.lease, leased.task.label);
+        let released = self
+            .world
+            .db
+            .write(move |tx| Box::pin(async move { tasks::settle(tx, (&id, lease), label, Settlement::Release, id::now()).await }));
+        if let Err(error) = released.await {
+            tracing::error!(event = "store_unavailable", %error, "task {} waits for its lease to run out: {error}", leased.task.id);
+        }
+    }
+}
+
+fn is_rejection(hop: &hops::Hop) -> bool {
+    hop.handed().is_some_and(|handed| matches!(handed.outcome, Outcome::Reject { .. }))
+}
+
+/// A hop that ended, and what follows.
+struct Finished {
+    seq: u32,
+    agent: String,
+    ended: Result<Outcome, Fault>,
+    label: Label,
+    step: Step,
+}
+
+/// Whether the lease goes on.
+enum Settled {
+    GoesOn,
+    Ended,
+}
+
+/// Commits the end of a hop together with what follows from it; nothing if the lease was lost.
+async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
+    let now = id::now();
+    let (task, lease) = (leased.task.id.clone(), leased.lease);
+    let Finished { seq, agent, ended, label, step } = finished;
+    let goes_on = matches!(step, Step::Hop(_));
+    let told = Told::of(&step, &ended);
+    let fault = ended.as_ref().err().map(ToString::to_string);
+    let settlement = settlement(&step, &ended, now);
+    let held = db
+        .write(move |tx| {
+            Box::pin(async move {
+                let held = match settlement {
+                    None => tasks::advance(tx, (&task, lease), label).await?,
+                    Some(how) => tasks::settle(tx, (&task, lease), label, how, now).await?,
+                };
+                if held {
+                    let how = ended.as_ref().map_err(|_| fault.as_deref().unwrap_or_default());
+                    hops::end(tx, (&task, seq), how, label, now).await?;
+                    if let Step::Hop(follower) = &step {
+                        hops::insert(tx, &task, seq + 1, follower, label).await?;
+                    }
+                }
+                Ok(held)
+            })
+        })
+        .await?;
+    if !held {
+        return Ok(None);
+    }
+    told.log(leased, &agent, label, now);
+    Ok(Some(if goes_on { Settled::GoesOn } else { Settled::Ended }))
+}
+
+/// What becomes of the lease; `None` if it goes on.
+fn settlement(step: &Step, ended: &Result<Outcome, Fault>, now: Timestamp) -> Option<Settlement> {
+    Some(match step {
+        Step::Hop(_) => return None,
+        Step::Finish => Settlement::Done { output: report(ended) },
+        Step::Retry(pause) => Settlement::Retry { at: now.plus(*pause) },
+        Step::Park(pause) => {
+            Settlement::Park { at: now.plus(*pause), waits_for: ended.as_ref().err().map(ToString::to_string).unwrap_or_default() }
+        }
+        Step::Fail(code, message) => Settlement::Failed { code: *code, message: message.clone() },
+    })
+}
+
+fn report(ended: &Result<Outcome, Fault>) -> String {
+    match ended {
+        Ok(Outcome::Answer { text, .. } | Outcome::Handoff { text, .. }) => text.clone(),
+        Ok(Outcome::Reject { why, .. }) => why.clone(),
+        Err(_) => String::new(),
+    }
+}
+
+/// What the log says of a settled hop.
+enum Told {
+    Nothing,
+    Done,
+    Again(&'static str, String),
+    Failed(&'static str, String),
+}
+
+impl Told {
+    fn of(step: &Step, ended: &Result<Outcome, Fault>) -> Self {
+        let why = || ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        match step {
+            Step::Hop(_) => Self::Nothing,
+            Step::Finish => Self::Done,
+            Step::Retry(_) => Self::Again("hop_retry", why()),
+            Step::Park(_) => Self::Again("task_parked", why()),
+            Step::Fail(code, message) => Self::Failed(code.as_str(), message.clone()),
+        }
+    }
+
+    fn log(self, leased: &Leased, agent: &str, label: Label, now: Timestamp) {
+        let task = &leased.task;
+        let (task_id, trace_id) = (&task.id, &task.trace_id);
+        let shown = |text: String| telemetry::shown(&policy::tier::Labelled::new(label, text));
+        let status = match self {
+            Self::Nothing => return,
+            Self::Again(event, why) => {
+                let why = shown(why);
+                tracing::warn!(event, task_id, trace_id, agent, why, "task {task_id} will be tried again");
+                return;
+            }
+            Self::Done => {
+                let attempts = task.attempts;
+                tracing::info!(
+                    event = "task_completed",
+                    task_id,
+                    trace_id,
+                    agent,
+                    status = "done",
+                    attempts,
+                    "task {task_id} is done"
+                );
+                "done"
+            }
+            Self::Failed(code, why) => {
+                let why = shown(why);
+                tracing::error!(event = "task_failed", task_id, trace_id, agent, code, why, "task {task_id} failed: {code}");
+                "failed"
+            }
+        };
+        metrics::count(name::TASKS, 1, &[("source", &task.sent.source), ("status", status)]);
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of one task")]
+        let seconds = now.since(task.started_at.unwrap_or(task.created_at)) as f64 / 1000.0;
+        metrics::observe(name::TASK_SECONDS, seconds, &[("agent", agent), ("status", status)]);
+    }
+}
