@@ -1,1 +1,12 @@
+//! Every test of the host, in one binary: sentences over the real program.
 
+#![expect(unreachable_pub, reason = "a binary: nothing in it is public")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests may panic")]
+#![expect(clippy::disallowed_methods, reason = "tests read their own environment")]
+
+mod support;
+
+mod architecture;
+mod conformance;
+mod e2e;
+mod hostile;

@@ -21,7 +21,7 @@ struct TriageDecision {
     reasoning: String,
     #[schemars(length(max = 64))]
     target_agent: String,
-    #[schemars(required, length(max = 64))]
+    #[schemars(length(max = 64))]
     fallback_agent: Option<String>,
     /// 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]

@@ -13,6 +13,7 @@ use policy::tier::{Clearance, Tier};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
@@ -116,30 +117,34 @@ impl HasData for Io {
 }
 
 /// WASI 0.2 with nothing in it: no folder, no variable, no argument, no network. Sockets and HTTP are not linked at all; the
-/// monotonic clock is ours.
-pub(super) fn link_wasi(linker: &mut Linker<Hop>) -> wasmtime::Result<()> {
+/// monotonic clock is somebody else's to link.
+pub(crate) fn link_empty_wasi<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     use wasmtime_wasi_io::bindings::wasi::io;
 
-    io::error::add_to_linker::<Hop, Io>(linker, |hop| &mut hop.table)?;
-    io::poll::add_to_linker::<Hop, Io>(linker, |hop| &mut hop.table)?;
-    io::streams::add_to_linker::<Hop, Io>(linker, |hop| &mut hop.table)?;
-    clocks::wall_clock::add_to_linker::<Hop, WasiClocks>(linker, Hop::clocks)?;
-    random::random::add_to_linker::<Hop, WasiRandom>(linker, Hop::random)?;
-    random::insecure::add_to_linker::<Hop, WasiRandom>(linker, Hop::random)?;
-    random::insecure_seed::add_to_linker::<Hop, WasiRandom>(linker, Hop::random)?;
-    filesystem::types::add_to_linker::<Hop, WasiFilesystem>(linker, Hop::filesystem)?;
-    filesystem::preopens::add_to_linker::<Hop, WasiFilesystem>(linker, Hop::filesystem)?;
-    cli::exit::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
-    cli::environment::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
-    cli::stdin::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
-    cli::stdout::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
-    cli::stderr::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
-    cli::terminal_input::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
-    cli::terminal_output::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
-    cli::terminal_stdin::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
-    cli::terminal_stdout::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
-    cli::terminal_stderr::add_to_linker::<Hop, WasiCli>(linker, Hop::cli)?;
+    io::error::add_to_linker::<T, Io>(linker, |state| state.ctx().table)?;
+    io::poll::add_to_linker::<T, Io>(linker, |state| state.ctx().table)?;
+    io::streams::add_to_linker::<T, Io>(linker, |state| state.ctx().table)?;
+    clocks::wall_clock::add_to_linker::<T, WasiClocks>(linker, T::clocks)?;
+    random::random::add_to_linker::<T, WasiRandom>(linker, T::random)?;
+    random::insecure::add_to_linker::<T, WasiRandom>(linker, T::random)?;
+    random::insecure_seed::add_to_linker::<T, WasiRandom>(linker, T::random)?;
+    filesystem::types::add_to_linker::<T, WasiFilesystem>(linker, T::filesystem)?;
+    filesystem::preopens::add_to_linker::<T, WasiFilesystem>(linker, T::filesystem)?;
+    cli::exit::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    cli::environment::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    cli::stdin::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    cli::stdout::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    cli::stderr::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    cli::terminal_input::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    cli::terminal_output::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    cli::terminal_stdin::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    cli::terminal_stdout::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    cli::terminal_stderr::add_to_linker::<T, WasiCli>(linker, T::cli)?;
+    Ok(())
+}
 
+/// The monotonic clock of a hop: it stands still but for what the hop waits for.
+pub(super) fn link_time(linker: &mut Linker<Hop>) -> wasmtime::Result<()> {
     let mut monotonic = linker.instance("wasi:clocks/monotonic-clock@0.2.6")?;
     monotonic.func_wrap("now", |store, (): ()| Ok((store.data().clock.monotonic(),)))?;
     monotonic.func_wrap("resolution", |_, (): ()| Ok((1_000_000_u64,)))?;

@@ -7,6 +7,7 @@ pub mod wit;
 pub mod perform;
 
 mod clock;
+mod limits;
 mod log;
 mod model;
 mod vault;
@@ -28,7 +29,9 @@ use crate::store::Db;
 use crate::store::journal::Position;
 use crate::vault::Vault;
 
+pub(crate) use clock::link_empty_wasi;
 pub use clock::{GuestClock, Stream};
+pub use limits::{Memory, Spent};
 pub(crate) use model::tier;
 
 /// What calls act on: cheap handles, built once.
@@ -82,28 +85,11 @@ pub struct Hop {
     /// Held while the guest executes, given back while it waits.
     pub permit: Option<OwnedSemaphorePermit>,
     /// Its linear memories.
-    pub memory: crate::runtime::Memory,
+    pub memory: Memory,
     /// WASI with nothing in it.
     pub wasi: WasiCtx,
     /// Its handles.
     pub table: ResourceTable,
-}
-
-/// What a run has used of its limits.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
-    /// Host calls.
-    pub host_calls: u64,
-    /// Tokens that models wrote.
-    pub output_tokens: u64,
-    /// Millionths of a US dollar.
-    pub usd_micros: u64,
-    /// Bytes of arguments and results.
-    pub journal_bytes: u64,
-    /// Bytes of log lines.
-    pub log_bytes: u64,
-    /// Milliseconds of execution.
-    pub cpu_ms: u64,
 }
 
 /// Why the host ends a run from its side. The guest never sees it: it traps with this as the cause.
@@ -172,7 +158,8 @@ impl WasiView for Hop {
 pub fn link(linker: &mut Linker<Hop>, manifest: &Manifest) -> wasmtime::Result<()> {
     use wit::homeaiops::agent;
 
-    clock::link_wasi(linker)?;
+    clock::link_empty_wasi(linker)?;
+    clock::link_time(linker)?;
     agent::types::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
     agent::log::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
     if !manifest.wants.models.is_empty() {

@@ -12,57 +12,27 @@ use policy::manifest::Manifest;
 use policy::next::Fault;
 use policy::task::Outcome;
 use tokio::time::timeout_at;
-use wasmtime::component::{Component, Linker};
-use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
-use wasmtime_wasi::WasiCtx;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::capability::wit::{Everything, EverythingPre};
-use crate::capability::{self, Hop, Stop, Stream};
+use crate::capability::{self, Hop, Memory, Stop, Stream};
 use crate::metrics::{self, name};
 
 pub use brief::Brief;
 
 /// Bounds of `describe`, which runs before any manifest is known.
-const BOOTSTRAP_MEMORY: usize = 64 * 1024 * 1024;
+const BOOTSTRAP_MIB: u64 = 64;
 const BOOTSTRAP_TIME: Duration = Duration::from_millis(200);
 
 /// A component that is ready to run: checked, compiled, linked to what it was granted.
 #[derive(Clone)]
 pub struct Ready {
     pre: EverythingPre<Hop>,
-}
-
-/// All linear memories of one instance together, and its tables.
-#[derive(Debug)]
-pub struct Memory {
-    most: usize,
-    used: usize,
-    refused: bool,
-}
-
-impl Memory {
-    /// At most so many MiB.
-    #[must_use]
-    pub fn mib(most: u64) -> Self {
-        Self { most: usize::try_from(most).unwrap_or(usize::MAX).saturating_mul(1024 * 1024), used: 0, refused: false }
-    }
-}
-
-impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.used.saturating_sub(current).saturating_add(desired);
-        if total > self.most {
-            self.refused = true;
-            return Ok(false);
-        }
-        self.used = total;
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= 100_000)
-    }
 }
 
 /// Links a component to what its manifest asks for.
@@ -77,17 +47,28 @@ pub fn link(engine: &Engine, component: &Component, manifest: &Manifest) -> wasm
 
 struct Bootstrap {
     memory: Memory,
+    wasi: WasiCtx,
+    table: ResourceTable,
 }
 
-/// What a component says of itself. Every import traps: a description needs nothing.
+impl WasiView for Bootstrap {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// What a component says of itself. It gets WASI with nothing in it, since language runtimes look around when they start; every
+/// other import traps: a description needs nothing.
 ///
 /// # Errors
 /// If it is not of our world, or does not answer within its bounds.
 pub async fn describe(engine: &Engine, component: &Component) -> wasmtime::Result<Manifest> {
     let mut linker = Linker::<Bootstrap>::new(engine);
+    capability::link_empty_wasi(&mut linker)?;
+    monotonic_clock::add_to_linker::<Bootstrap, WasiClocks>(&mut linker, Bootstrap::clocks)?;
     linker.define_unknown_imports_as_traps(component)?;
-    let memory = Memory { most: BOOTSTRAP_MEMORY, used: 0, refused: false };
-    let mut store = Store::new(engine, Bootstrap { memory });
+    let bootstrap = Bootstrap { memory: Memory::mib(BOOTSTRAP_MIB), wasi: WasiCtx::default(), table: ResourceTable::new() };
+    let mut store = Store::new(engine, bootstrap);
     store.limiter(|bootstrap| &mut bootstrap.memory);
     let ticks = BOOTSTRAP_TIME.as_millis() / engine::TICK.as_millis();
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(1).max(1));
@@ -111,7 +92,7 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
     let deadline = hop.deadline;
     let mut store = Store::new(&engine, hop);
     store.limiter(|hop| &mut hop.memory);
-    let output = MemoryOutputPipe::new(usize::try_from(store.data().grant.limits().log_kib).unwrap_or(1) * 1024);
+    let output = MemoryOutputPipe::new(log_bytes(store.data()));
     let wasi = wasi(store.data(), &output);
     store.data_mut().wasi = wasi;
 
@@ -132,8 +113,9 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
     };
     let mut hop = store.into_data();
     let ended = match said(&mut hop, &output) {
-        Err(stop) if ended.is_ok() => Err(stopped(stop)),
-        _ => ended,
+        // A guest whose output is full crashes on it: the limit is the reason, not the crash.
+        Err(stop) => Err(stopped(stop)),
+        Ok(()) => ended,
     };
     let ended = ended.map_err(|ended| with_last_lines(ended, &hop));
     (hop, ended)
@@ -164,9 +146,17 @@ fn wasi(hop: &Hop, output: &MemoryOutputPipe) -> WasiCtx {
         .build()
 }
 
+/// The log limit in bytes.
+fn log_bytes(hop: &Hop) -> usize {
+    usize::try_from(hop.grant.limits().log_kib).unwrap_or(1).saturating_mul(1024)
+}
+
 /// Standard output and error become log lines.
 fn said(hop: &mut Hop, output: &MemoryOutputPipe) -> Result<(), Stop> {
     let bytes = output.contents();
+    if bytes.len() >= log_bytes(hop) {
+        return Err(Stop::Limit(format!("log_kib = {}: the agent prints more than that", hop.grant.limits().log_kib)));
+    }
     for line in String::from_utf8_lossy(&bytes).lines() {
         hop.say("output", line.to_owned())?;
     }
@@ -178,8 +168,8 @@ fn why(trap: &wasmtime::Error, memory: &Memory) -> Ended {
     if let Some(stop) = trap.downcast_ref::<Stop>() {
         return stopped(stop.clone());
     }
-    if memory.refused {
-        return Ended::Fault(Fault::Limit(format!("memory_mib: the agent wanted more than {} MiB", memory.most >> 20)));
+    if let Some(said) = memory.refusal() {
+        return Ended::Fault(Fault::Limit(said));
     }
     Ended::Fault(Fault::Trapped(trap.root_cause().to_string()))
 }

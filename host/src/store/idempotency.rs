@@ -21,8 +21,8 @@ pub enum Key {
 pub async fn claim(tx: &mut Tx<'_>, (token, key): (&str, &str), body: &str, task: &str, now: Timestamp) -> Result<Key, StoreError> {
     const CLAIM: &str = "insert into idempotency (token, key, body, task, created_at) values ($1, $2, $3, $4, $5) \
          on conflict (token, key) do nothing";
-    const HELD: &str = "select body, idempotency.task, task.id from idempotency left join task on task.id = idempotency.task \
-         where token = $1 and key = $2";
+    const HELD: &str = "select idempotency.body, idempotency.task, task.id from idempotency left join task on task.id = idempotency.task \
+         where idempotency.token = $1 and idempotency.key = $2";
 
     let claimed = within!(tx, connection => sqlx::query(CLAIM).bind(token).bind(key).bind(body).bind(task).bind(now.0)
         .execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?;

@@ -9,6 +9,7 @@ pub mod artefacts;
 pub mod hops;
 pub mod idempotency;
 pub mod journal;
+pub mod leases;
 pub mod tasks;
 
 use std::fs::File;
@@ -138,7 +139,7 @@ impl Db {
         let writer = writer::Writer::open(&options).await.map_err(opened)?;
         let db = Self { pool: Pool::Sqlite(pool, writer), _lock: Some(Arc::new(lock)) };
         // The lock proves that whoever held a lease is gone.
-        tasks::void_leases(&db).await?;
+        leases::void(&db).await?;
         Ok(db)
     }
 

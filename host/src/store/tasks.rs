@@ -1,6 +1,6 @@
-//! Task rows: enqueued, leased under a growing number, settled only under that number.
+//! Task rows: enqueued once, then read.
 
-use policy::task::{ErrorCode, RetryPolicy, Role, Status, Timestamp};
+use policy::task::{RetryPolicy, Role, Status, Timestamp};
 use policy::tier::{Label, Labelled, Tier};
 
 use super::{Db, StoreError, Tx, hops, on, within};
@@ -98,7 +98,7 @@ pub struct New {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: String,
     client_task_id: String,
     status: String,
@@ -270,227 +270,10 @@ pub async fn conversation(db: &Db, task: &Task, most: i64) -> Result<Vec<Task>, 
     rows.into_iter().rev().map(|row| Leased::try_from(row).map(|leased| leased.task)).collect()
 }
 
-/// Leases the task that is due: by priority, ten minutes of age counting as one step of it.
-pub async fn lease(db: &Db, owner: String, now: Timestamp, until: Timestamp) -> Result<Option<Leased>, StoreError> {
-    const SQLITE: &str = "update task set status = 'running', lease = lease + 1, owner = $1, lease_until = $2, \
-         started_at = coalesce(started_at, $3), waits_for = null where id = (select id from task \
-         where status in ('pending', 'awaiting_backend') and run_at <= $3 and (expires_at is null or expires_at > $3) \
-         order by created_at - priority * 600000, id limit 1) returning *";
-    // `skip locked`: hosts on one database do not wait for each other. `materialized`: the choice is made once.
-    const POSTGRES: &str = "with due as materialized (select id from task \
-         where status in ('pending', 'awaiting_backend') and run_at <= $3 and (expires_at is null or expires_at > $3) \
-         order by created_at - priority * 600000, id limit 1 for update skip locked) \
-         update task set status = 'running', lease = lease + 1, owner = $1, lease_until = $2, \
-         started_at = coalesce(started_at, $3), waits_for = null from due where task.id = due.id returning task.*";
-
-    let row: Option<Row> = db
-        .write(move |tx| {
-            Box::pin(async move {
-                Ok(match tx {
-                    Tx::Sqlite(connection) => {
-                        sqlx::query_as(SQLITE).bind(owner).bind(until.0).bind(now.0).fetch_optional(&mut **connection).await?
-                    }
-                    Tx::Postgres(connection) => {
-                        sqlx::query_as(POSTGRES).bind(owner).bind(until.0).bind(now.0).fetch_optional(&mut **connection).await?
-                    }
-                })
-            })
-        })
-        .await?;
-    row.map(Leased::try_from).transpose()
-}
-
-/// What there is to do.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Look {
-    /// A task could be leased.
-    pub ready: bool,
-    /// A time to live has passed.
-    pub lapsed: bool,
-    /// A lease has run out.
-    pub lost: bool,
-    /// When the next task is due that waits for its time.
-    pub next: Option<Timestamp>,
-}
-
-/// Looks without writing, so that an idle host leaves the disk alone.
-pub async fn look(db: &Db, now: Timestamp) -> Result<Look, StoreError> {
-    const SQL: &str = "select \
-         (select min(run_at) from task where status in ('pending', 'awaiting_backend') \
-             and (expires_at is null or expires_at > $1)), \
-         (select min(expires_at) from task where status in ('pending', 'awaiting_backend', 'awaiting_approval')), \
-         (select min(lease_until) from task where status = 'running')";
-
-    let (run_at, expires_at, lease_until): (Option<i64>, Option<i64>, Option<i64>) =
-        on!(db, pool => sqlx::query_as(SQL).bind(now.0).fetch_one(pool).await)?;
-    Ok(Look {
-        ready: run_at.is_some_and(|at| at <= now.0),
-        lapsed: expires_at.is_some_and(|at| at <= now.0),
-        lost: lease_until.is_some_and(|until| until < now.0),
-        next: run_at.map(Timestamp),
-    })
-}
-
-/// Extends a lease that is still held; `false` if it is lost.
-pub async fn beat(db: &Db, id: String, lease: i64, until: Timestamp) -> Result<bool, StoreError> {
-    const SQL: &str = "update task set lease_until = $3 where id = $1 and lease = $2 and status = 'running'";
-
-    db.write(move |tx| {
-        Box::pin(async move {
-            Ok(within!(tx, connection => sqlx::query(SQL).bind(id).bind(lease).bind(until.0)
-                .execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?)
-        })
-    })
-    .await
-}
-
-/// Puts tasks whose lease has run out back in the queue; how many.
-pub async fn rescue(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
-    const SQL: &str = "update task set status = 'pending', owner = null, lease_until = null, run_at = $1 \
-         where status = 'running' and lease_until < $1";
-
-    db.write(move |tx| {
-        Box::pin(async move {
-            Ok(within!(tx, connection => sqlx::query(SQL).bind(now.0)
-                .execute(&mut **connection).await.map(|done| done.rows_affected()))?)
-        })
-    })
-    .await
-}
-
-/// Voids every lease: whoever held one is known to be gone.
-pub(super) async fn void_leases(db: &Db) -> Result<(), StoreError> {
-    const SQL: &str = "update task set status = 'pending', owner = null, lease_until = null where status = 'running'";
-
-    db.write(|tx| {
-        Box::pin(async move {
-            within!(tx, connection => sqlx::query(SQL).execute(&mut **connection).await.map(|_| ()))?;
-            Ok(())
-        })
-    })
-    .await
-}
-
-/// Ends tasks whose time to live has passed before they ran; their ids.
-pub async fn expire(db: &Db, now: Timestamp) -> Result<Vec<String>, StoreError> {
-    const SQL: &str = "update task set status = 'expired', finished_at = $1, error_code = $2, \
-         error_message = 'its time to live passed before it was done; nothing was executed after that' \
-         where status in ('pending', 'awaiting_backend', 'awaiting_approval') and expires_at <= $1 returning id";
-
-    db.write(move |tx| {
-        Box::pin(async move {
-            Ok(within!(tx, connection => sqlx::query_scalar(SQL).bind(now.0).bind(ErrorCode::TtlExpired.as_str())
-                .fetch_all(&mut **connection).await)?)
-        })
-    })
-    .await
-}
-
 /// How many tasks there are of each status and priority, ended ones left out.
 pub async fn depth(db: &Db) -> Result<Vec<(String, i64, i64)>, StoreError> {
     const SQL: &str = "select status, priority, count(*) from task \
          where status in ('pending', 'running', 'awaiting_backend', 'awaiting_approval') group by status, priority";
 
     Ok(on!(db, pool => sqlx::query_as(SQL).fetch_all(pool).await)?)
-}
-
-/// What a lease ends in.
-#[derive(Clone, Debug)]
-pub enum Settlement {
-    /// The report is there.
-    Done {
-        /// What the requester reads.
-        output: String,
-    },
-    /// The same hop later, one failed run more.
-    Retry {
-        /// Not before.
-        at: Timestamp,
-    },
-    /// The same hop later, no attempt burnt.
-    Park {
-        /// Not before.
-        at: Timestamp,
-        /// For what it waits.
-        waits_for: String,
-    },
-    /// Given back as it was: the host drains.
-    Release,
-    /// It failed.
-    Failed {
-        /// Stable.
-        code: ErrorCode,
-        /// For people.
-        message: String,
-    },
-}
-
-/// Ends a lease; `false` if it was lost, and then nothing has changed.
-pub async fn settle(
-    tx: &mut Tx<'_>,
-    (id, lease): (&str, i64),
-    label: Label,
-    how: Settlement,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    const SQL: &str = "update task set status = $3, label = $4, tainted = $5, output = $6, error_code = $7, \
-         error_message = $8, waits_for = $9, run_at = coalesce($10, run_at), finished_at = $11, attempts = attempts + $12, \
-         owner = null, lease_until = null where id = $1 and lease = $2 and status = 'running'";
-
-    let (mut output, mut code, mut message, mut waits_for, mut run_at, mut finished_at) = (None, None, None, None, None, None);
-    let status = match how {
-        Settlement::Done { output: text } => {
-            output = Some(text);
-            finished_at = Some(now.0);
-            Status::Done
-        }
-        Settlement::Retry { at } => {
-            run_at = Some(at.0);
-            Status::Pending
-        }
-        Settlement::Park { at, waits_for: what } => {
-            run_at = Some(at.0);
-            waits_for = Some(what);
-            Status::AwaitingBackend
-        }
-        Settlement::Release => Status::Pending,
-        Settlement::Failed { code: why, message: text } => {
-            code = Some(why.as_str());
-            message = Some(text);
-            finished_at = Some(now.0);
-            Status::Failed
-        }
-    };
-    let failed_runs = i64::from(run_at.is_some() && waits_for.is_none() || code.is_some());
-    Ok(within!(tx, connection => sqlx::query(SQL)
-        .bind(id)
-        .bind(lease)
-        .bind(status.as_str())
-        .bind(label.tier.as_str())
-        .bind(i64::from(label.tainted))
-        .bind(output)
-        .bind(code)
-        .bind(message)
-        .bind(waits_for)
-        .bind(run_at)
-        .bind(finished_at)
-        .bind(failed_runs)
-        .execute(&mut **connection)
-        .await
-        .map(|done| done.rows_affected() == 1))?)
-}
-
-/// Records the label that a task has reached and starts the count of failed runs anew, for its next hop; `false` if the lease
-/// was lost.
-pub async fn advance(tx: &mut Tx<'_>, (id, lease): (&str, i64), label: Label) -> Result<bool, StoreError> {
-    const SQL: &str = "update task set label = $3, tainted = $4, attempts = 0 where id = $1 and lease = $2 and status = 'running'";
-
-    Ok(within!(tx, connection => sqlx::query(SQL)
-        .bind(id)
-        .bind(lease)
-        .bind(label.tier.as_str())
-        .bind(i64::from(label.tainted))
-        .execute(&mut **connection)
-        .await
-        .map(|done| done.rows_affected() == 1))?)
 }

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::Worker;
 use super::lease::Until;
-use crate::capability::{GuestClock, Hop, Spent, Tenure};
+use crate::capability::{GuestClock, Hop, Memory, Spent, Tenure};
 use crate::fleet::Agent;
-use crate::runtime::{self, Brief, Memory};
+use crate::runtime::{self, Brief};
 use crate::store::StoreError;
 use crate::store::artefacts;
 use crate::store::hops::{self, Hop as Row};

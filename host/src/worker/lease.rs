@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::id;
-use crate::store::{Db, tasks};
+use crate::store::{Db, leases};
 
 /// How long a lease holds without a renewal, in milliseconds.
 pub(super) const LENGTH: i64 = 30_000;
@@ -27,7 +27,7 @@ pub(super) fn keeper(db: Db, task: String, lease: i64) -> (impl Future<Output = 
             sleep(BEAT).await;
             // Measured before the renewal is asked for: the database's lease can only be later.
             let asked = Instant::now();
-            let beat = tasks::beat(&db, task.clone(), lease, id::now().plus(LENGTH));
+            let beat = leases::beat(&db, task.clone(), lease, id::now().plus(LENGTH));
             tokio::select! {
                 answer = beat => match answer {
                     Ok(true) => { held.send_replace(asked + length); }

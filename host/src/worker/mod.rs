@@ -20,7 +20,8 @@ use crate::capability::World;
 use crate::fleet::Fleet;
 use crate::metrics::{self, name};
 use crate::store::hops;
-use crate::store::tasks::{self, Leased, Settlement};
+use crate::store::leases::{self, Settlement};
+use crate::store::tasks::Leased;
 use crate::store::{Db, StoreError};
 use crate::{id, telemetry};
 
@@ -86,12 +87,12 @@ impl Worker {
     /// A task that is due, or how long to wait before the next look.
     async fn take(&self) -> Result<Result<Leased, Duration>, StoreError> {
         let now = id::now();
-        let look = tasks::look(&self.world.db, now).await?;
+        let look = leases::look(&self.world.db, now).await?;
         if look.lost {
-            tasks::rescue(&self.world.db, now).await?;
+            leases::rescue(&self.world.db, now).await?;
         }
         if look.lapsed {
-            for task in tasks::expire(&self.world.db, now).await? {
+            for task in leases::expire(&self.world.db, now).await? {
                 tracing::warn!(event = "task_failed", task_id = task, code = ErrorCode::TtlExpired.as_str(), "task {task} expired");
             }
         }
@@ -99,7 +100,7 @@ impl Worker {
             let until_next = look.next.map_or(i64::MAX, |next| next.since(now).max(1));
             return Ok(Err(POLL.min(Duration::from_millis(u64::try_from(until_next).unwrap_or(u64::MAX)))));
         }
-        let leased = tasks::lease(&self.world.db, self.owner.clone(), now, now.plus(lease::LENGTH)).await?;
+        let leased = leases::lease(&self.world.db, self.owner.clone(), now, now.plus(lease::LENGTH)).await?;
         Ok(leased.ok_or(POLL))
     }
 
@@ -154,10 +155,9 @@ impl Worker {
     /// Gives the task back as it was. If even that fails, its lease runs out by itself.
     async fn release(&self, leased: &Leased) {
         let (id, lease, label) = (leased.task.id.clone(), leased.lease, leased.task.label);
-        let released = self
-            .world
-            .db
-            .write(move |tx| Box::pin(async move { tasks::settle(tx, (&id, lease), label, Settlement::Release, id::now()).await }));
+        let released = self.world.db.write(move |tx| {
+            Box::pin(async move { leases::settle(tx, (&id, lease), label, Settlement::Release, id::now()).await })
+        });
         if let Err(error) = released.await {
             tracing::error!(event = "store_unavailable", %error, "task {} waits for its lease to run out: {error}", leased.task.id);
         }
@@ -196,8 +196,8 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
         .write(move |tx| {
             Box::pin(async move {
                 let held = match settlement {
-                    None => tasks::advance(tx, (&task, lease), label).await?,
-                    Some(how) => tasks::settle(tx, (&task, lease), label, how, now).await?,
+                    None => leases::advance(tx, (&task, lease), label).await?,
+                    Some(how) => leases::settle(tx, (&task, lease), label, how, now).await?,
                 };
                 if held {
                     let how = ended.as_ref().map_err(|_| fault.as_deref().unwrap_or_default());

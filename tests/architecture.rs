@@ -1,0 +1,106 @@
+//! The rules that keep the house, held by a machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(ROOT).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    found
+}
+
+/// Whether `source` names the module: `crate::module`, or inside the braces of a `use crate::{…}`.
+fn imports(source: &str, module: &str) -> bool {
+    let whole = |text: &str| text.split(|c: char| !(c.is_alphanumeric() || c == '_')).next() == Some(module);
+    let direct = source.match_indices("crate::").any(|(at, found)| whole(&source[at + found.len()..]));
+    let grouped = source.match_indices("use crate::{").any(|(at, found)| {
+        let group = &source[at + found.len()..];
+        let group = &group[..group.find(';').unwrap_or(group.len())];
+        group.split([',', '{']).any(|item| whole(item.trim()))
+    });
+    direct || grouped
+}
+
+#[test]
+fn modules_import_only_downward() {
+    let lib = fs::read_to_string(Path::new(ROOT).join("host/src/lib.rs")).unwrap();
+    let order: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    assert!(order.len() > 10, "{order:?}");
+    let mut upward = Vec::new();
+    for (path, source) in sources("host/src") {
+        let inside = path.strip_prefix(Path::new(ROOT).join("host/src")).unwrap();
+        let module = inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let Some(rank) = order.iter().position(|name| *name == module) else { continue };
+        for above in &order[..rank] {
+            if imports(&source, above) {
+                upward.push(format!("{} imports `{above}`", inside.display()));
+            }
+        }
+    }
+    assert!(upward.is_empty(), "imports point upward:\n{}", upward.join("\n"));
+}
+
+#[test]
+fn the_rule_sees_through_groups_and_whole_words() {
+    assert!(imports("use crate::worker;", "worker"));
+    assert!(imports("use crate::{id, worker::hop};", "worker"));
+    assert!(imports("use crate::store::{tasks};", "store"));
+    assert!(!imports("use crate::workers;", "worker"));
+    assert!(!imports("use crate::store::tasks;", "tasks"));
+}
+
+#[test]
+fn policy_is_pure() {
+    let manifest = fs::read_to_string(Path::new(ROOT).join("host/policy/Cargo.toml")).unwrap();
+    for impure in ["tokio", "sqlx", "wasmtime", "reqwest", "futures", "jiff", "tracing"] {
+        assert!(!manifest.contains(impure), "policy depends on {impure}");
+    }
+    for (path, source) in sources("host/policy/src") {
+        for impure in ["std::fs", "std::net", "std::time", "std::env", "std::thread", "async fn", ".await"] {
+            assert!(!source.contains(impure), "{} uses {impure}", path.display());
+        }
+    }
+}
+
+#[test]
+fn sql_and_the_driver_stay_in_the_store() {
+    for (path, source) in sources("host/src") {
+        let stored = path.components().any(|part| part.as_os_str() == "store");
+        assert!(stored || !source.contains("sqlx::"), "{} uses sqlx", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_fits_in_a_head() {
+    const MOST: usize = 450;
+    for folder in ["host/src", "host/policy/src", "agents/sdk", "agents/triager", "agents/note-maker", "agents/reporter", "tests"] {
+        for (path, source) in sources(folder) {
+            assert!(source.starts_with("//!"), "{} has no module doc", path.display());
+            assert!(source.lines().count() <= MOST, "{} has more than {MOST} lines", path.display());
+        }
+    }
+}
+
+#[test]
+fn both_databases_have_the_same_migrations() {
+    for name in ["sqlite", "postgres"] {
+        assert_eq!(
+            crate::support::names(&Path::new(ROOT).join("migrations").join(name)),
+            ["0001_tasks.sql", "0002_journal.sql"],
+            "{name}"
+        );
+    }
+}

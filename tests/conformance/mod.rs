@@ -1,0 +1,3 @@
+//! What every store must do, as scenarios over a store.
+
+mod tasks;

@@ -1,0 +1,210 @@
+//! Leases, fences, and what is committed together.
+
+use host::envelope;
+use host::store::idempotency::{self, Key};
+use host::store::leases::{self, Settlement};
+use host::store::tasks::{self, Leased, New};
+use host::store::{Db, StoreError, hops};
+use policy::task::{ErrorCode, Role, Timestamp};
+use policy::tier::{Label, Tier};
+use serde_json::{Value, json};
+
+/// Each scenario gets a fresh SQLite file.
+macro_rules! on_every_store {
+    ($($scenario:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $scenario() {
+                let folder = tempfile::tempdir().unwrap();
+                let url = format!("sqlite://{}", folder.path().join("host.db").display());
+                super::$scenario(host::store::Db::open(&url).await.unwrap()).await.unwrap();
+            })+
+        }
+    };
+}
+
+on_every_store![
+    a_task_is_leased_once,
+    an_old_lease_changes_nothing,
+    a_parked_task_comes_back_in_its_time,
+    a_failed_run_is_counted_and_a_parked_one_is_not,
+    age_outweighs_priority_in_the_end,
+    a_lapsed_task_is_never_leased,
+    a_lease_that_ran_out_is_given_back,
+    a_key_stands_for_its_first_body,
+    a_job_that_fails_takes_nobody_with_it,
+    writes_that_wait_are_all_answered,
+];
+
+async fn enqueue(db: &Db, id: &str, more: Value, now: i64) -> Result<(), StoreError> {
+    let mut sent = json!({ "task_id": "t", "source": "test", "content": "hi" });
+    sent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let new = New {
+        id: id.into(),
+        token: "test".into(),
+        requester: "rob".into(),
+        role: Role::Operator,
+        conversation_id: id.into(),
+        trace_id: "1".repeat(32),
+        traceparent: None,
+        first: "triager".into(),
+        envelope: envelope::parse(sent.to_string().as_bytes()).unwrap(),
+    };
+    db.write(move |tx| Box::pin(async move { tasks::insert(tx, new, Timestamp(now)).await })).await
+}
+
+async fn lease(db: &Db, now: i64, until: i64) -> Result<Option<Leased>, StoreError> {
+    leases::lease(db, "host".into(), Timestamp(now), Timestamp(until)).await
+}
+
+async fn settle(db: &Db, leased: &Leased, how: Settlement, now: i64) -> Result<bool, StoreError> {
+    let (id, lease) = (leased.task.id.clone(), leased.lease);
+    db.write(move |tx| {
+        Box::pin(async move { leases::settle(tx, (&id, lease), Label::of(Tier::Internal), how, Timestamp(now)).await })
+    })
+    .await
+}
+
+fn done() -> Settlement {
+    Settlement::Done { output: "ok".into() }
+}
+
+async fn a_task_is_leased_once(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({}), 0).await?;
+    let leased = lease(&db, 1, 9).await?.unwrap();
+    assert_eq!((leased.task.id.as_str(), leased.task.started_at), ("A", Some(Timestamp(1))));
+    assert!(lease(&db, 2, 9).await?.is_none());
+    assert_eq!(hops::of(&db, "A").await?[0].agent, "triager");
+    Ok(())
+}
+
+async fn an_old_lease_changes_nothing(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({}), 0).await?;
+    let old = lease(&db, 1, 9).await?.unwrap();
+    assert!(settle(&db, &old, Settlement::Release, 2).await?);
+    let new = lease(&db, 3, 9).await?.unwrap();
+    assert!(new.lease > old.lease);
+    assert!(!settle(&db, &old, Settlement::Failed { code: ErrorCode::Denied, message: "stale".into() }, 4).await?);
+    assert!(!leases::beat(&db, "A".into(), old.lease, Timestamp(99)).await?);
+    assert!(leases::beat(&db, "A".into(), new.lease, Timestamp(99)).await?);
+    assert!(settle(&db, &new, done(), 5).await?);
+    assert!(!settle(&db, &new, done(), 6).await?, "an ended task stays ended");
+    let task = tasks::find(&db, "A").await?.unwrap();
+    assert_eq!((task.status.as_str(), task.finished_at), ("done", Some(Timestamp(5))));
+    Ok(())
+}
+
+async fn a_parked_task_comes_back_in_its_time(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({}), 0).await?;
+    let leased = lease(&db, 1, 9).await?.unwrap();
+    assert!(settle(&db, &leased, Settlement::Park { at: Timestamp(50), waits_for: "the model".into() }, 2).await?);
+    assert_eq!(tasks::find(&db, "A").await?.unwrap().status.as_str(), "awaiting_backend");
+    assert!(lease(&db, 49, 99).await?.is_none());
+    let look = leases::look(&db, Timestamp(49)).await?;
+    assert_eq!((look.ready, look.next), (false, Some(Timestamp(50))));
+    assert_eq!(lease(&db, 50, 99).await?.unwrap().task.started_at, Some(Timestamp(1)), "the first start counts");
+    Ok(())
+}
+
+async fn a_failed_run_is_counted_and_a_parked_one_is_not(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({}), 0).await?;
+    for (how, attempts) in [
+        (Settlement::Retry { at: Timestamp(0) }, 1),
+        (Settlement::Park { at: Timestamp(0), waits_for: String::new() }, 1),
+        (Settlement::Release, 1),
+        (Settlement::Retry { at: Timestamp(0) }, 2),
+    ] {
+        let leased = lease(&db, 1, 9).await?.unwrap();
+        assert!(settle(&db, &leased, how, 2).await?);
+        assert_eq!(tasks::find(&db, "A").await?.unwrap().attempts, attempts);
+    }
+    Ok(())
+}
+
+async fn age_outweighs_priority_in_the_end(db: Db) -> Result<(), StoreError> {
+    let minute = 60_000;
+    enqueue(&db, "A", json!({ "priority": "low" }), 0).await?;
+    enqueue(&db, "B", json!({ "priority": "urgent" }), 29 * minute).await?;
+    enqueue(&db, "C", json!({ "priority": "urgent" }), 31 * minute).await?;
+    let mut order = Vec::new();
+    for at in 0..3 {
+        order.push(lease(&db, 32 * minute + at, 99 * minute).await?.unwrap().task.id);
+    }
+    assert_eq!(order, ["B", "A", "C"]);
+    Ok(())
+}
+
+async fn a_lapsed_task_is_never_leased(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({ "ttl_seconds": 1 }), 0).await?;
+    assert!(lease(&db, 1000, 2000).await?.is_none());
+    assert!(leases::look(&db, Timestamp(1000)).await?.lapsed);
+    assert_eq!(leases::expire(&db, Timestamp(1000)).await?, ["A"]);
+    assert_eq!(leases::expire(&db, Timestamp(1001)).await?, Vec::<String>::new());
+    assert_eq!(tasks::find(&db, "A").await?.unwrap().status.as_str(), "expired");
+    Ok(())
+}
+
+async fn a_lease_that_ran_out_is_given_back(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({}), 0).await?;
+    let old = lease(&db, 1, 9).await?.unwrap();
+    assert_eq!(leases::rescue(&db, Timestamp(9)).await?, 0);
+    assert_eq!(leases::rescue(&db, Timestamp(10)).await?, 1);
+    assert!(!settle(&db, &old, done(), 11).await?);
+    assert_eq!(lease(&db, 12, 20).await?.unwrap().task.attempts, 0);
+    Ok(())
+}
+
+async fn a_key_stands_for_its_first_body(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({}), 0).await?;
+    let claim = |token: &'static str, body: &'static str, task: &'static str| {
+        db.write(move |tx| Box::pin(async move { idempotency::claim(tx, (token, "k"), body, task, Timestamp(0)).await }))
+    };
+    assert_eq!(claim("one", "body", "A").await?, Key::New);
+    assert_eq!(claim("one", "body", "B").await?, Key::Same("A".into()));
+    assert_eq!(claim("one", "other", "B").await?, Key::Other);
+    assert_eq!(claim("two", "other", "gone").await?, Key::New, "each token has its own keys");
+    assert_eq!(claim("two", "other", "B").await?, Key::Gone);
+    Ok(())
+}
+
+async fn a_job_that_fails_takes_nobody_with_it(db: Db) -> Result<(), StoreError> {
+    let bad = enqueue_then_fail(&db, "A");
+    let good = enqueue(&db, "B", json!({}), 0);
+    let (bad, good) = tokio::join!(bad, good);
+    assert!(bad.is_err());
+    good?;
+    assert!(tasks::find(&db, "A").await?.is_none(), "what it did is undone");
+    assert!(tasks::find(&db, "B").await?.is_some());
+    Ok(())
+}
+
+async fn enqueue_then_fail(db: &Db, id: &'static str) -> Result<(), StoreError> {
+    let body = json!({ "task_id": "t", "source": "test", "content": "hi" }).to_string();
+    let new = New {
+        id: id.into(),
+        token: "test".into(),
+        requester: "rob".into(),
+        role: Role::Operator,
+        conversation_id: id.into(),
+        trace_id: "1".repeat(32),
+        traceparent: None,
+        first: "triager".into(),
+        envelope: envelope::parse(body.as_bytes()).unwrap(),
+    };
+    db.write(move |tx| {
+        Box::pin(async move {
+            tasks::insert(tx, new, Timestamp(0)).await?;
+            Err(StoreError::Unreadable("on purpose".into()))
+        })
+    })
+    .await
+}
+
+async fn writes_that_wait_are_all_answered(db: Db) -> Result<(), StoreError> {
+    let ids: Vec<String> = (0..300).map(|at| format!("T{at:03}")).collect();
+    let written = futures::future::join_all(ids.iter().map(|id| enqueue(&db, id, json!({}), 0))).await;
+    assert!(written.iter().all(Result::is_ok));
+    let listed = tasks::list(&db, tasks::Filter { limit: 1000, ..tasks::Filter::default() }).await?;
+    assert_eq!(listed.len(), 300);
+    Ok(())
+}

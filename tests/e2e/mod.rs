@@ -1,0 +1,11 @@
+//! Whole tasks through the real program, against model servers of both protocols.
+
+mod access;
+mod bad_input;
+mod cli;
+mod failures;
+mod inbox;
+mod note;
+mod path;
+mod real_model;
+mod tiers;

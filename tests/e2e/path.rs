@@ -1,0 +1,43 @@
+//! Every host call takes the one path: its nine steps, in their order, none skipped.
+
+use serde_json::json;
+
+use crate::support::fake::{Model, Protocol};
+use crate::support::{Host, Setup, guests};
+
+const ALL: [&str; 9] = ["replay", "destination", "grant", "tier", "approval", "budget", "intent", "effect", "result"];
+
+async fn traced(mut setup: Setup) -> Host {
+    setup.variables.insert("RUST_LOG", "info,host::capability=trace".into());
+    setup.start().await
+}
+
+/// The steps of each call of that kind, in the order of the log.
+fn steps(host: &Host, kind: &str) -> Vec<String> {
+    let passed = host.events("call_step").into_iter().filter(|line| line["kind"] == kind);
+    passed.map(|line| line["step"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_call_passes_approval_budget_and_replay_among_the_nine_steps() {
+    let model = Model::start(Protocol::Ollama).await;
+    let host = traced(Setup::with(&model)).await;
+    host.done(json!({ "target_agent": "note-maker" })).await;
+    assert_eq!(steps(&host, "vault.write"), ALL);
+    assert_eq!(steps(&host, "model.complete"), [ALL, ALL].concat(), "one of the note-maker, one of the reporter");
+}
+
+#[tokio::test]
+async fn a_refused_call_stops_at_its_step_and_is_still_recorded() {
+    let model = Model::start(Protocol::Ollama).await;
+    let setup = Setup::with(&model).and(
+        "[grants.beyond]\nmodels = [\"local-p40\"]\nvault_read = [\"notes/*.md\"]\nvault_write = [\"inbox/drafts/note-*.md\"]\n",
+    );
+    let agents = guests::with(&["beyond"], setup.folder.path());
+    let host = traced(setup.agents(agents)).await;
+    let task = host.done(json!({ "target_agent": "beyond" })).await;
+    assert_eq!(steps(&host, "vault.read"), ["replay", "destination", "grant", "result"]);
+    let refused = task["timeline"].as_array().unwrap().iter().find(|entry| entry["kind"] == "vault.read").unwrap();
+    assert_eq!(refused["state"], "denied");
+    assert_eq!(refused["refusal"]["rule"], "vault_read");
+}

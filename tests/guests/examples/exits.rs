@@ -1,0 +1,3 @@
+//! Ends its own process, as it thinks.
+
+guests::guest!("exits", |_| {}, |_| std::process::exit(0));

@@ -1,0 +1,70 @@
+//! What the guests share: a manifest that is complete and harmless, to be made worse.
+
+pub use homeaiops_sdk::{
+    ActionClass, Answer, Brief, Guest, Handoff, Limits, Manifest, Outcome, Wants, bindings, log, model, said, vault,
+};
+
+/// A complete manifest that asks for nothing.
+pub fn manifest(id: &str) -> Manifest {
+    Manifest {
+        id: id.into(),
+        name: id.into(),
+        emoji: "🧪".into(),
+        version: "1".into(),
+        purpose: "tests the host".into(),
+        mode: "executor".into(),
+        local_only: false,
+        class_floor: ActionClass::A,
+        wants: Wants {
+            models: Vec::new(),
+            tools: Vec::new(),
+            vault_read: Vec::new(),
+            vault_write: Vec::new(),
+            memory: "none".into(),
+            approvals: false,
+            handoff: Vec::new(),
+        },
+        limits: Limits {
+            memory_mib: 16,
+            cpu_ms: 300,
+            wall_s: 30,
+            host_calls: 20,
+            output_tokens: 500,
+            usd_micros: 0,
+            journal_kib: 64,
+            log_kib: 8,
+        },
+        persona: "You test.".into(),
+        examples: vec!["test".into()],
+        extra: Vec::new(),
+    }
+}
+
+/// An answer of that text.
+pub fn answer(text: impl Into<String>) -> Result<Outcome, String> {
+    Ok(Outcome::Answer(Answer { text: text.into(), data: None, citations: Vec::new(), wrote: Vec::new() }))
+}
+
+/// A component of that id: its manifest after `$change`, and its one function.
+#[macro_export]
+macro_rules! guest {
+    ($id:literal, $change:expr, $handle:expr) => {
+        struct Component;
+
+        impl $crate::Guest for Component {
+            fn describe() -> $crate::Manifest {
+                let mut manifest = $crate::manifest($id);
+                let change: fn(&mut $crate::Manifest) = $change;
+                change(&mut manifest);
+                manifest
+            }
+
+            fn handle(brief: $crate::Brief) -> Result<$crate::Outcome, String> {
+                let handle: fn($crate::Brief) -> Result<$crate::Outcome, String> = $handle;
+                handle(brief)
+            }
+        }
+
+        $crate::bindings::export!(Component with_types_in $crate::bindings);
+    };
+}

@@ -1,0 +1,159 @@
+//! Components that misbehave: each is stopped, with the right reason, and its neighbour does not notice.
+//!
+//! The corpus is `tests/guests/examples`; a component there without a row here fails `every_guest_has_its_row`.
+
+use serde_json::{Value, json};
+
+use crate::support::fake::{Model, Protocol};
+use crate::support::{Host, Setup, guests, names};
+
+/// Guest, the error code that its task ends with, and what the message says.
+const STOPPED: [(&str, &str, &str); 9] = [
+    ("spins", "limit_exceeded", "cpu_ms = 300"),
+    ("hoards", "limit_exceeded", "memory_mib"),
+    ("panics", "agent_trapped", "about to divide by the number of cats"),
+    ("exits", "agent_trapped", "exit"),
+    ("logs", "limit_exceeded", "log_kib = 8"),
+    ("shouts", "limit_exceeded", "log_kib"),
+    ("floods", "limit_exceeded", "host_calls = 20"),
+    ("sleeps", "limit_exceeded", "wall_s"),
+    ("ghost", "invalid_outcome", "handed to `nobody`, which is not loaded"),
+];
+
+/// Guests that are refused at load (`e2e::bad_input` has their reasons), or that answer and have a test of their own below.
+const OTHERS: [&str; 9] = ["limitless", "escapes", "tools", "steady", "climbs", "beyond", "peeks", "greedy", "appends"];
+
+async fn host_with(ids: &[&str]) -> (Model, Host) {
+    let model = Model::start(Protocol::Ollama).await;
+    let grants: String = ids
+        .iter()
+        .map(|id| {
+            format!(
+                "[grants.{id}]\nmodels = [\"local-p40\"]\nvault_read = [\"**\"]\nvault_write = [\"**\"]\nhandoff = [\"*\"]\nclearance = \"restricted\"\n"
+            )
+        })
+        .collect();
+    let setup = Setup::with(&model).and(&grants);
+    let agents = guests::with(ids, setup.folder.path());
+    let host = setup.agents(agents).start().await;
+    (model, host)
+}
+
+#[test]
+fn every_guest_has_its_row() {
+    let mut known: Vec<String> = STOPPED.iter().map(|(id, ..)| *id).chain(OTHERS).map(|id| format!("{id}.wasm")).collect();
+    known.sort();
+    assert_eq!(names(&guests::corpus()), known);
+}
+
+#[tokio::test]
+async fn each_is_stopped_with_its_reason_and_the_neighbour_goes_on() {
+    let ids: Vec<&str> = STOPPED.iter().map(|(id, ..)| *id).chain(["steady"]).collect();
+    let (_model, host) = host_with(&ids).await;
+    let mut running = Vec::new();
+    for (id, ..) in STOPPED {
+        let task = host.submit(json!({ "target_agent": id, "retry_policy": { "max_attempts": 1 } })).await;
+        let neighbour = host.submit(json!({ "target_agent": "steady", "content": "hold" })).await;
+        running.push((task, neighbour));
+    }
+    for ((id, code, why), (task, neighbour)) in STOPPED.into_iter().zip(running) {
+        let ended = host.task(&task, "failed").await;
+        let message = ended["error"]["message"].as_str().unwrap();
+        assert_eq!(ended["error"]["code"], code, "{id}: {message}");
+        assert!(message.contains(why), "{id}: {message}");
+        let calm = host.task(&neighbour, "done").await;
+        assert_eq!(calm["hops"][0]["outcome"]["text"], "steady: hold");
+    }
+}
+
+/// What the guest itself answered.
+fn answer(task: &Value) -> &str {
+    task["hops"][0]["outcome"]["text"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_vault() {
+    let (_model, host) = host_with(&["climbs"]).await;
+    let (vault, outside) = (host.setup.vault(), host.setup.folder.path().join("outside"));
+    std::fs::create_dir_all(&outside).unwrap();
+    std::fs::write(outside.join("secret.md"), "treasure").unwrap();
+    std::fs::write(host.setup.folder.path().join("secret.md"), "treasure").unwrap();
+    std::os::unix::fs::symlink(&outside, vault.join("out")).unwrap();
+    std::os::unix::fs::symlink(outside.join("secret.md"), vault.join("link.md")).unwrap();
+    std::fs::write(vault.join(".hidden"), "treasure").unwrap();
+    let task = host.done(json!({ "target_agent": "climbs" })).await;
+    let told = answer(&task);
+    assert_eq!(told.lines().count(), 16);
+    assert!(!told.contains("READ") && !told.contains("WROTE") && !told.contains("treasure"), "{told}");
+    for (path, why) in [("../secret.md", "must not climb"), ("/etc/passwd", "must be relative"), ("out/secret.md", "leads out")] {
+        assert!(told.lines().any(|line| line.starts_with(&format!("{path}: ")) && line.contains(why)), "{path}: {told}");
+    }
+    assert_eq!(std::fs::read_to_string(outside.join("secret.md")).unwrap(), "treasure");
+}
+
+#[tokio::test]
+async fn what_is_not_granted_is_refused_with_the_edit_that_would_allow_it() {
+    let model = Model::start(Protocol::Ollama).await;
+    let setup = Setup::with(&model).and(
+        "[grants.beyond]\nmodels = [\"local-p40\"]\nvault_read = [\"notes/*.md\"]\nvault_write = [\"inbox/drafts/note-*.md\"]\n",
+    );
+    let agents = guests::with(&["beyond"], setup.folder.path());
+    std::fs::create_dir_all(setup.vault().join("inbox/drafts")).unwrap();
+    std::fs::write(setup.vault().join("inbox/drafts/note-theirs.md"), "a person's draft").unwrap();
+    let host = setup.agents(agents).start().await;
+    let task = host.done(json!({ "target_agent": "beyond" })).await;
+    let told: Vec<&str> = answer(&task).lines().collect();
+    for (line, why) in told.iter().zip([
+        "vault_read does not cover `secret/plan.md`",
+        "vault_write does not cover `notes/a.md`",
+        "models does not cover `local-spark`",
+        "output_tokens = 500",
+        "this task did not write what it holds",
+    ]) {
+        assert!(line.contains(why), "{why}: {line}");
+    }
+    assert!(told[0].contains("add \"secret/plan.md\" to `vault_read`"), "{}", told[0]);
+    assert_eq!(host.note("inbox/drafts/note-theirs.md"), "a person's draft");
+    assert_eq!(model.heard().len(), 1, "only the reporter was served");
+    let rules: Vec<Value> = host.events("call_denied").into_iter().map(|line| line["rule"].clone()).collect();
+    assert_eq!(rules, ["vault_read", "vault_write", "models", "run_limit"]);
+}
+
+#[tokio::test]
+async fn a_sandbox_is_empty_and_its_time_and_chance_can_be_repeated() {
+    let (_model, host) = host_with(&["peeks"]).await;
+    let first = host.done(json!({ "target_agent": "peeks" })).await;
+    let told = answer(&first);
+    assert!(told.starts_with("variables 0 arguments 0 root false stood-still true from-brief true slept true random "), "{told}");
+    let slept = first["timeline"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "clock.sleep").count();
+    assert_eq!(slept, 1, "a sleep is a journaled call");
+    let second = host.done(json!({ "target_agent": "peeks" })).await;
+    assert_ne!(answer(&second), told, "another task has other randomness");
+}
+
+#[tokio::test]
+async fn a_journal_that_would_grow_too_large_ends_the_run() {
+    let (_model, host) = host_with(&["greedy"]).await;
+    let id = host.submit(json!({ "target_agent": "greedy" })).await;
+    let task = host.task(&id, "failed").await;
+    assert_eq!(task["error"]["code"], "limit_exceeded");
+    assert!(task["error"]["message"].as_str().unwrap().contains("journal_kib = 64"), "{task}");
+    assert_eq!(host.notes("inbox/drafts"), Vec::<String>::new(), "nothing was written");
+}
+
+#[tokio::test]
+async fn a_task_replaces_and_extends_only_what_it_wrote() {
+    let (_model, host) = host_with(&["appends"]).await;
+    std::fs::create_dir_all(host.setup.vault().join("notes")).unwrap();
+    std::fs::write(host.setup.vault().join("notes/theirs.md"), "their own words").unwrap();
+    let task = host.done(json!({ "target_agent": "appends" })).await;
+    let told: Vec<&str> = answer(&task).lines().collect();
+    assert_eq!(told[..3], ["ok", "ok", "ok"]);
+    assert!(told[3].contains("this task did not write what it holds"), "{told:?}");
+    assert!(told[4].contains("this task did not write what it holds"), "{told:?}");
+    assert!(told[5].contains("there is no `notes/missing.md`"), "{told:?}");
+    assert_eq!(told[6], "entries 2 hits 1");
+    let own = host.note(task["artefacts"][0]["path"].as_str().unwrap());
+    assert!(own.ends_with("one\ntwo\n"), "an append that is repeated changes nothing: {own}");
+    assert_eq!(host.note("notes/theirs.md"), "their own words");
+}
