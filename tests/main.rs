@@ -2,7 +2,6 @@
 
 #![expect(unreachable_pub, reason = "a binary: nothing in it is public")]
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests may panic")]
-#![expect(clippy::disallowed_methods, reason = "tests read their own environment")]
 
 mod support;
 

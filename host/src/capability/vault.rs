@@ -13,7 +13,7 @@ use super::wit::homeaiops::agent::{types, vault as wit};
 use super::{Hop, World};
 use crate::id;
 use crate::store::artefacts::{self, Artefact};
-use crate::vault::{Author, Vault, VaultError};
+use crate::vault::{Author, File, Vault, VaultError};
 
 impl From<VaultError> for Failed {
     fn from(error: VaultError) -> Self {
@@ -33,16 +33,15 @@ fn whole_vault() -> Destination {
 }
 
 impl Act for VaultRead {
-    type Answer = Value;
+    type Answer = File;
 
     fn destinations(&self, world: &World, _grant: &Grant) -> Result<Vec<Destination>, Denied> {
         Ok(vec![world.vault.destination(&self.path)])
     }
 
-    async fn act(world: World, granted: Granted<Self>, _who: Who) -> Result<Reply<Value>, Failed> {
+    async fn act(world: World, granted: Granted<Self>, _who: Who) -> Result<Reply<File>, Failed> {
         let file = world.vault.read(&granted).await?;
-        let answer = json!({ "text": file.text, "modified_at": file.modified_at });
-        Ok(Reply { answer, tier: granted.destination().yields, usage: None })
+        Ok(Reply { answer: file, tier: granted.destination().yields, usage: None })
     }
 }
 
@@ -147,9 +146,9 @@ impl wit::Host for Hop {
     async fn read(&mut self, path: String) -> wasmtime::Result<Result<wit::File, types::Error>> {
         Ok(perform(self, VaultRead { path }).await?.map_err(error).map(|told| wit::File {
             ref_: told.reference,
-            text: told.answer["text"].as_str().unwrap_or_default().to_owned(),
+            text: told.answer.text,
             tier: tier(told.label.tier),
-            modified_at: told.answer["modified_at"].as_u64().unwrap_or_default(),
+            modified_at: u64::try_from(told.answer.modified_at.0).unwrap_or_default(),
         }))
     }
 

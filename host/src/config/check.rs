@@ -60,22 +60,24 @@ fn place(keys: &[String], text: &str, file: &str) -> String {
         let Some(below) = table.take() else { break };
         let Some((name, value)) = below.into_iter().find(|(name, _)| name.get_ref() == key) else { break };
         start = Some(name.span().start);
-        table = match value.into_inner() {
-            toml::de::DeValue::Table(inner) => Some(inner),
-            toml::de::DeValue::Array(items) => items
-                .into_iter()
-                .filter_map(|item| match item.into_inner() {
-                    toml::de::DeValue::Table(inner) => Some(inner),
-                    _ => None,
-                })
-                .next_back(),
-            _ => None,
-        };
+        table = inside(value.into_inner());
     }
     match start {
         Some(start) => line_of(text, file, Some(start)),
         None => format!("{} (from a flag or a HOST_ variable)", keys.join(".")),
     }
+}
+
+/// The keys below a value; of a list of tables, those of the last.
+fn inside(value: toml::de::DeValue<'_>) -> Option<toml::de::DeTable<'_>> {
+    use toml::de::DeValue::{Array, Table};
+
+    if let Table(table) = value {
+        return Some(table);
+    }
+    let Array(items) = value else { return None };
+    let last = items.into_iter().next_back()?.into_inner();
+    if let Table(table) = last { Some(table) } else { None }
 }
 
 pub(super) fn line_of(text: &str, file: &str, start: Option<usize>) -> String {

@@ -65,6 +65,10 @@ async fn judge(engine: &Engine, cache: &Cache, config: &Config, path: &Path, rep
             "is a component of another world: it does not export `{EXPORT}`; write it against wit/agent.wit (in Rust: the SDK's `agent!`)"
         )]);
     }
+    let foreign: Vec<String> = report.imports.iter().filter_map(|import| foreign(import)).collect();
+    if !foreign.is_empty() {
+        return Err(foreign);
+    }
     let described = runtime::describe(engine, &component).await;
     let manifest = described.map_err(|error| vec![format!("`describe` failed: {}", error.root_cause())])?;
     report.manifest = Some(manifest.clone());
@@ -102,21 +106,47 @@ fn compile(engine: &Engine, cache: &Cache, bytes: &[u8]) -> Result<Component, St
     cache.component(engine, bytes).map_err(|error| format!("is no valid component: {}", error.root_cause()))
 }
 
-/// An import that the manifest's wishes do not cover, or that this host never gives.
+/// An import that this host never gives.
+fn foreign(import: &str) -> Option<String> {
+    if EMPTY_WASI.iter().any(|prefix| import.starts_with(prefix)) {
+        return None;
+    }
+    match import.strip_prefix(OURS).map(|interface| interface.split('@').next().unwrap_or(interface)) {
+        Some("types" | "log" | "model" | "vault") => None,
+        Some(_) => Some(format!("imports `{import}`, which this version of the host does not serve")),
+        None => Some(format!("imports `{import}`, which no agent gets: agents reach the world through their host only")),
+    }
+}
+
+/// An import that the manifest does not ask for.
 fn unwanted(import: &str, manifest: &Manifest) -> Option<String> {
-    let Some(interface) = import.strip_prefix(OURS) else {
-        if EMPTY_WASI.iter().any(|prefix| import.starts_with(prefix)) {
-            return None;
-        }
-        return Some(format!("imports `{import}`, which no agent gets: agents reach the world through their host only"));
-    };
     let wants = &manifest.wants;
-    let interface = interface.split('@').next().unwrap_or(interface);
+    let interface = import.strip_prefix(OURS)?.split('@').next()?;
     let (wanted, key) = match interface {
-        "types" | "log" => return None,
         "model" => (!wants.models.is_empty(), "models"),
         "vault" => (!(wants.vault_read.is_empty() && wants.vault_write.is_empty()), "vault-read or vault-write"),
-        _ => return Some(format!("imports `{import}`, which this version of the host does not serve")),
+        _ => return None,
     };
     (!wanted).then(|| format!("imports `{import}` but does not ask for it: add `{key}` to [wants] in agent.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_agent_gets_a_network_of_its_own() {
+        for import in [
+            "wasi:sockets/tcp@0.2.6",
+            "wasi:http/outgoing-handler@0.2.4",
+            "wasi:keyvalue/store@0.1.0",
+            "homeaiops:agent/tools@0.1.0",
+            "someone:else/thing@1.0.0",
+        ] {
+            assert!(foreign(import).is_some(), "{import}");
+        }
+        for import in ["wasi:cli/stdin@0.2.9", "wasi:random/insecure-seed@0.2.6", "homeaiops:agent/vault@0.1.0"] {
+            assert!(foreign(import).is_none(), "{import}");
+        }
+    }
 }

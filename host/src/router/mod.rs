@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::call::Complete;
+use policy::call::{Complete, Message, Speaker};
 use policy::judge::{Denied, Destination, Granted};
 use policy::route::{self, Ask};
+use serde::{Serialize, Serializer};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -239,4 +240,14 @@ async fn opened(request: reqwest::RequestBuilder, deadlines: Deadlines, expected
         408 | 429 | 500..=599 => Trouble::Backend(said),
         _ => Trouble::Call(said),
     })
+}
+
+/// Messages as both protocols write them: `role` and `content`.
+fn spoken<S: Serializer>(messages: &&[Message], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Spoken<'m> {
+        role: Speaker,
+        content: &'m str,
+    }
+    serializer.collect_seq(messages.iter().map(|message| Spoken { role: message.role, content: &message.text }))
 }

@@ -1,19 +1,39 @@
 //! Ollama's `/api/chat`: newline-delimited JSON, the schema as `format`. Documented in its API reference.
 
 use futures::TryStreamExt;
-use policy::call::Complete;
-use serde::Deserialize;
-use serde_json::json;
+use policy::call::{Complete, Message};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio_stream::StreamExt;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
-use super::{Completion, Deadlines, MOST_BYTES, Stop, Trouble, address, opened};
+use super::{Completion, Deadlines, MOST_BYTES, Stop, Trouble, address, opened, spoken};
 use crate::config::Group;
 use crate::egress::Client;
 
 /// How long the server keeps the model loaded after a call.
 const KEEP_ALIVE: &str = "30m";
+
+#[derive(Serialize)]
+struct Request<'c> {
+    model: &'c str,
+    #[serde(serialize_with = "spoken")]
+    messages: &'c [Message],
+    stream: bool,
+    keep_alive: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'c Value>,
+    options: Options,
+}
+
+#[derive(Serialize)]
+struct Options {
+    num_ctx: u64,
+    num_predict: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+}
 
 #[derive(Deserialize)]
 struct Part {
@@ -40,19 +60,14 @@ struct Spoken {
 }
 
 pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, deadlines: Deadlines) -> Result<Completion, Trouble> {
-    let mut body = json!({
-        "model": group.model,
-        "messages": call.messages.iter().map(|message| json!({ "role": message.role, "content": message.text })).collect::<Vec<_>>(),
-        "stream": true,
-        "keep_alive": KEEP_ALIVE,
-        "options": { "num_ctx": group.num_ctx, "num_predict": call.max_output_tokens },
-    });
-    if let Some(schema) = &call.schema {
-        body["format"] = schema.clone();
-    }
-    if let Some(temperature) = call.temperature {
-        body["options"]["temperature"] = json!(temperature);
-    }
+    let body = Request {
+        model: &group.model,
+        messages: &call.messages,
+        stream: true,
+        keep_alive: KEEP_ALIVE,
+        format: call.schema.as_ref(),
+        options: Options { num_ctx: group.num_ctx, num_predict: call.max_output_tokens, temperature: call.temperature },
+    };
     let request = super::keyed(client.post(&address(&group.url, "api/chat"))?, group).json(&body);
     let response = opened(request, deadlines, "application/x-ndjson").await?;
 

@@ -2,14 +2,28 @@
 //! `response_format`.
 
 use eventsource_stream::Eventsource;
-use policy::call::Complete;
-use serde::Deserialize;
-use serde_json::json;
+use policy::call::{Complete, Message};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 
-use super::{Completion, Deadlines, MOST_BYTES, Stop, Trouble, address, opened};
+use super::{Completion, Deadlines, MOST_BYTES, Stop, Trouble, address, opened, spoken};
 use crate::config::Group;
 use crate::egress::Client;
+
+#[derive(Serialize)]
+struct Request<'c> {
+    model: &'c str,
+    #[serde(serialize_with = "spoken")]
+    messages: &'c [Message],
+    stream: bool,
+    stream_options: Value,
+    max_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+}
 
 #[derive(Deserialize)]
 struct Chunk {
@@ -56,20 +70,18 @@ struct Details {
 }
 
 pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, deadlines: Deadlines) -> Result<Completion, Trouble> {
-    let mut body = json!({
-        "model": group.model,
-        "messages": call.messages.iter().map(|message| json!({ "role": message.role, "content": message.text })).collect::<Vec<_>>(),
-        "stream": true,
-        "stream_options": { "include_usage": true },
-        "max_tokens": call.max_output_tokens,
-    });
-    if let Some(schema) = &call.schema {
-        body["response_format"] =
-            json!({ "type": "json_schema", "json_schema": { "name": "answer", "strict": true, "schema": schema } });
-    }
-    if let Some(temperature) = call.temperature {
-        body["temperature"] = json!(temperature);
-    }
+    let body = Request {
+        model: &group.model,
+        messages: &call.messages,
+        stream: true,
+        stream_options: json!({ "include_usage": true }),
+        max_tokens: call.max_output_tokens,
+        temperature: call.temperature,
+        response_format: call
+            .schema
+            .as_ref()
+            .map(|schema| json!({ "type": "json_schema", "json_schema": { "name": "answer", "strict": true, "schema": schema } })),
+    };
     let request = super::keyed(client.post(&address(&group.url, "v1/chat/completions"))?, group).json(&body);
     let response = opened(request, deadlines, "text/event-stream").await?;
 

@@ -12,6 +12,7 @@ use policy::manifest::Manifest;
 use policy::next::Fault;
 use policy::task::Outcome;
 use tokio::time::timeout_at;
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
@@ -66,7 +67,7 @@ pub async fn describe(engine: &Engine, component: &Component) -> wasmtime::Resul
     let mut linker = Linker::<Bootstrap>::new(engine);
     capability::link_empty_wasi(&mut linker)?;
     monotonic_clock::add_to_linker::<Bootstrap, WasiClocks>(&mut linker, Bootstrap::clocks)?;
-    linker.define_unknown_imports_as_traps(component)?;
+    trap_ours(&mut linker, engine, component)?;
     let bootstrap = Bootstrap { memory: Memory::mib(BOOTSTRAP_MIB), wasi: WasiCtx::default(), table: ResourceTable::new() };
     let mut store = Store::new(engine, bootstrap);
     store.limiter(|bootstrap| &mut bootstrap.memory);
@@ -75,6 +76,24 @@ pub async fn describe(engine: &Engine, component: &Component) -> wasmtime::Resul
     let world = Everything::instantiate_async(&mut store, component, &linker).await?;
     let manifest = world.homeaiops_agent_agent().call_describe(&mut store).await?;
     Ok(brief::manifest(manifest))
+}
+
+/// Every function of our own interfaces traps.
+fn trap_ours(linker: &mut Linker<Bootstrap>, engine: &Engine, component: &Component) -> wasmtime::Result<()> {
+    for (import, item) in component.component_type().imports(engine) {
+        let ComponentItem::ComponentInstance(interface) = item.ty else { continue };
+        if import.starts_with("wasi:") {
+            continue;
+        }
+        let mut instance = linker.instance(import)?;
+        for (function, item) in interface.exports(engine) {
+            if let ComponentItem::ComponentFunc(_) = item.ty {
+                let said = format!("`describe` called {import}#{function}: a description needs no host");
+                instance.func_new(function, move |_, _, _, _| Err(wasmtime::Error::msg(said.clone())))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// How a run ended, if not with an outcome.

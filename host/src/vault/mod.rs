@@ -15,6 +15,7 @@ use policy::judge::{Destination, Granted};
 use policy::pattern::Patterns;
 use policy::task::Timestamp;
 use policy::tier::{Clearance, Tier};
+use serde::Serialize;
 
 use crate::config;
 
@@ -70,7 +71,7 @@ struct Inner {
 }
 
 /// A file that was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct File {
     /// What it holds.
     pub text: String,
@@ -263,10 +264,12 @@ fn checked(path: &str) -> Result<String, VaultError> {
 }
 
 fn failed(path: &str) -> impl FnOnce(std::io::Error) -> VaultError + '_ {
-    move |why| match why.kind() {
-        // What cap-std answers to a link that leads out.
-        ErrorKind::PermissionDenied => VaultError::Invalid(format!("`{path}` leads out of the vault, or may not be opened: {why}")),
-        _ => VaultError::Io { path: path.to_owned(), why },
+    move |why| {
+        if why.kind() == ErrorKind::PermissionDenied {
+            // What cap-std answers to a link that leads out.
+            return VaultError::Invalid(format!("`{path}` leads out of the vault, or may not be opened: {why}"));
+        }
+        VaultError::Io { path: path.to_owned(), why }
     }
 }
 
