@@ -101,6 +101,9 @@ pub enum Refused {
     /// The key's task is no longer kept.
     #[error("the task of idempotency_key `{0}` is no longer kept")]
     KeyGone(String),
+    /// Too much is waiting already.
+    #[error("{0} tasks are waiting already")]
+    Full(i64),
     /// It is not on disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -129,6 +132,10 @@ impl Ingress {
         let (requester, role) = self.requester(caller, &envelope)?;
         household::gate(role, envelope.intent, &self.config.household.intents)?;
         self.known_agent(&envelope)?;
+        let most = i64::from(self.config.server.max_waiting);
+        if tasks::waiting(&self.db, most).await? >= most {
+            return Err(Refused::Full(most));
+        }
 
         let id = id::task();
         let trace_id = traced(traceparent.as_deref()).or_else(|| envelope.trace_id.clone()).unwrap_or_else(id::trace);

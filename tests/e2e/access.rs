@@ -66,7 +66,7 @@ async fn a_household_sees_its_own_tasks_without_the_machinery() {
     let task = host.task(id, "done").await;
     assert!(task["output"].as_str().unwrap().contains("Note drafted"));
     assert_eq!(task["hops"][0]["outcome"], "handoff", "how it ended, not what was said inside");
-    assert_eq!(task["timeline"][1]["request"], json!(null), "no prompts, even with ?full=1");
+    assert_eq!(task["timeline"], json!([]), "no journal, even with ?full=1");
     let (status, _) = host.get(&format!("/tasks/{}", theirs.as_str().unwrap())).await;
     assert_eq!(status, 404);
     let (_, page) = host.get("/tasks").await;

@@ -67,11 +67,14 @@ async fn a_failed_run_is_tried_again_as_often_as_the_envelope_says() {
 
 #[tokio::test]
 async fn a_server_in_trouble_parks_the_task_and_burns_no_attempt() {
-    let trouble = [Order::Status(500), Order::Status(429), Order::Cut, Order::Garbage, Order::Page];
+    let trouble = [Order::Status(500), Order::Status(429), Order::Cut, Order::Garbage, Order::Page, Order::Hang];
     for protocol in [Protocol::Ollama, Protocol::Openai] {
         let model = Model::start(protocol).await;
         model.order(trouble.clone());
-        let host = Setup::with(&model).start().await;
+        let setup = Setup::with(&model);
+        // A server that says nothing is given up on after its first-token deadline.
+        let config = setup.config.replace("concurrency = 8\n", "concurrency = 8\nfirst_token_s = 1\n");
+        let host = Setup { config, ..setup }.start().await;
         let mut tasks = Vec::new();
         for _ in &trouble {
             tasks.push(host.submit(json!({ "target_agent": "note-maker", "retry_policy": { "max_attempts": 1 } })).await);

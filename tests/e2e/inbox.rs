@@ -109,8 +109,27 @@ async fn tasks_are_listed_newest_first_and_page_by_page() {
     assert_eq!(rest["next"], json!(null));
     let (status, answer) = host.get("/tasks?status=sleeping").await;
     assert_eq!((status, answer["error"]["code"].as_str()), (422, Some("schema")));
+    let (status, answer) = host.get("/tasks?stats=done").await;
+    assert_eq!((status, answer["error"]["code"].as_str()), (422, Some("schema")), "{answer}");
     let (status, answer) = host.get("/tasks/01ARZ3NDEKTSV4RRFFQ69G5FAV").await;
     assert_eq!((status, answer["error"]["code"].as_str()), (404, Some("not_found")));
     let (status, answer) = host.get("/console").await;
     assert_eq!((status, answer["error"]["code"].as_str()), (404, Some("not_found")));
+}
+
+#[tokio::test]
+async fn a_full_queue_turns_away_until_there_is_room() {
+    let model = Model::start(Protocol::Ollama).await;
+    let setup = Setup::with(&model).and("[server]\nmax_waiting = 2\n");
+    std::fs::create_dir_all(setup.vault().join("_meta")).unwrap();
+    std::fs::write(setup.vault().join("_meta/PAUSED"), "").unwrap();
+    let host = setup.start().await;
+    let waiting = [host.submit(json!({})).await, host.submit(json!({})).await];
+    let (status, answer) = host.post("/inbox", envelope(json!({}))).await;
+    assert_eq!((status, answer["error"]["code"].as_str()), (429, Some("rate_limited")));
+    std::fs::remove_file(host.setup.vault().join("_meta/PAUSED")).unwrap();
+    for id in waiting {
+        host.task(&id, "done").await;
+    }
+    host.submit(json!({})).await;
 }

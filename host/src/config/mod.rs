@@ -102,6 +102,8 @@ pub struct Server {
     pub workers: usize,
     /// Runs in memory.
     pub in_flight: usize,
+    /// Waiting tasks above which `/inbox` answers 429.
+    pub max_waiting: u32,
     /// IANA name.
     pub timezone: String,
     /// Seconds that running hops may go on after Ctrl-C.

@@ -277,3 +277,11 @@ pub async fn depth(db: &Db) -> Result<Vec<(String, i64, i64)>, StoreError> {
 
     Ok(on!(db, pool => sqlx::query_as(SQL).fetch_all(pool).await)?)
 }
+
+/// How many tasks wait to be leased, counted up to `most`.
+pub async fn waiting(db: &Db, most: i64) -> Result<i64, StoreError> {
+    const SQL: &str = "select count(*) from \
+         (select 1 from task where status in ('pending', 'awaiting_backend') limit $1) as waiting";
+
+    Ok(on!(db, pool => sqlx::query_scalar(SQL).bind(most).fetch_one(pool).await)?)
+}

@@ -1,6 +1,7 @@
 //! Our errors as status and `{"error":{code,message,hint}}`. The only such place.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use policy::household::Blocked;
@@ -51,6 +52,13 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        let hint = "status, source, agent, limit and before narrow a list; full=1 shows prompts";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "schema", rejection.body_text(), hint)
+    }
+}
+
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         let status = if invalid.code == "too_large" { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::UNPROCESSABLE_ENTITY };
@@ -81,6 +89,9 @@ impl From<Refused> for ApiError {
             }
             Refused::KeyReused(_) => (StatusCode::CONFLICT, "idempotency_key_reused", "send a new key for a new request"),
             Refused::KeyGone(_) => (StatusCode::GONE, "idempotency_key_gone", "send a new key to ask again"),
+            Refused::Full(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "try again later, or raise max_waiting in [server]")
+            }
             Refused::Store(error) => return error.into(),
         };
         Self::new(status, code, message, hint)

@@ -2,10 +2,11 @@
 //! `internal`, and none of the machinery.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use policy::task::{Role, Status, Timestamp};
-use policy::tier::{Clearance, Labelled};
+use policy::tier::{Clearance, Labelled, Withheld};
 use serde::Deserialize;
 
 use super::State;
@@ -31,11 +32,30 @@ pub(super) struct Depth {
     full: Option<u8>,
 }
 
-/// What a caller may read of a task's content.
-fn clearance(caller: &Caller) -> Clearance {
-    match caller.role {
-        Role::Operator => Clearance::OPERATOR,
-        Role::Household | Role::System => Clearance::HOUSEHOLD,
+/// What a caller may see.
+#[derive(Clone, Copy)]
+struct View {
+    /// Of content.
+    clearance: Clearance,
+    /// Of the machinery: errors in full, outcomes, the journal.
+    operator: bool,
+}
+
+impl View {
+    fn of(caller: &Caller) -> Self {
+        match caller.role {
+            Role::Operator => Self { clearance: Clearance::OPERATOR, operator: true },
+            Role::Household | Role::System => Self { clearance: Clearance::HOUSEHOLD, operator: false },
+        }
+    }
+
+    fn open(self, text: &Labelled<String>) -> String {
+        text.open(self.clearance).cloned().unwrap_or_else(|withheld| withheld.to_string())
+    }
+
+    /// Errors name paths, servers and what agents said among themselves.
+    fn inside(self, text: &Labelled<String>, instead: &str) -> String {
+        if self.operator { self.open(text) } else { instead.to_owned() }
     }
 }
 
@@ -43,9 +63,11 @@ fn clearance(caller: &Caller) -> Clearance {
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
-    Query(wanted): Query<Wanted>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<api::Page>, ApiError> {
     const MOST: i64 = 200;
+    let Query(wanted) = wanted?;
+    let view = View::of(&caller);
     if let Some(word) = wanted.status.as_deref().filter(|word| Status::named(word).is_none()) {
         let known: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
         let message = format!("status `{word}` is none of {}", known.join(", "));
@@ -56,13 +78,13 @@ pub(super) async fn list(
         status: wanted.status,
         source: wanted.source,
         agent: wanted.agent,
-        role: (caller.role != Role::Operator).then_some(caller.role.as_str()),
+        role: (!view.operator).then_some(caller.role.as_str()),
         before: wanted.before,
         limit,
     };
     let mut page = Vec::new();
     for task in tasks::list(&state.world.db, filter).await? {
-        page.push(shown(&state.world.db, &task, clearance(&caller)).await?);
+        page.push(shown(&state.world.db, &task, view).await?);
     }
     let full = i64::try_from(page.len()).unwrap_or(MOST) == limit;
     let next = page.last().filter(|_| full).map(|task| task.task_id.clone());
@@ -74,35 +96,26 @@ pub(super) async fn show(
     Shared(state): Shared<State>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(depth): Query<Depth>,
+    depth: Result<Query<Depth>, QueryRejection>,
 ) -> Result<Json<api::Task>, ApiError> {
     let db = &state.world.db;
-    let operator = caller.role == Role::Operator;
-    let task = tasks::find(db, &id).await?.filter(|task| operator || task.role == caller.role);
+    let view = View::of(&caller);
+    let full = view.operator && depth?.0.full.is_some_and(|full| full != 0);
+    let task = tasks::find(db, &id).await?.filter(|task| view.operator || task.role == caller.role);
     let task = task.ok_or_else(|| ApiError::not_found("task", &id))?;
-    let clearance = clearance(&caller);
-    let mut answer = shown(db, &task, clearance).await?;
-    answer.hops = Some(hops::of(db, &id).await?.into_iter().map(|hop| hop_shown(hop, operator)).collect());
+    let mut answer = shown(db, &task, view).await?;
+    answer.hops = Some(hops::of(db, &id).await?.into_iter().map(|hop| hop_shown(hop, view)).collect());
     answer.approvals = Some(Vec::new());
-    let visible = |tier| clearance.admits(tier);
-    answer.artefacts = Some(
-        artefacts::of(db, &id)
-            .await?
-            .into_iter()
-            .map(|(path, tier)| api::Artefact {
-                path: if visible(tier) { path } else { "[restricted]".into() },
-                tier: tier.as_str().into(),
-            })
-            .collect(),
-    );
-    let full = operator && depth.full.is_some_and(|full| full != 0);
-    let timeline = journal::timeline(db, &id).await?;
-    answer.timeline = Some(timeline.into_iter().map(|entry| event(entry, clearance, operator, full)).collect());
+    let path = |path, tier| if view.clearance.admits(tier) { path } else { Withheld.to_string() };
+    let artefacts = artefacts::of(db, &id).await?.into_iter();
+    answer.artefacts =
+        Some(artefacts.map(|(name, tier)| api::Artefact { path: path(name, tier), tier: tier.as_str().into() }).collect());
+    let timeline = if view.operator { journal::timeline(db, &id).await? } else { Vec::new() };
+    answer.timeline = Some(timeline.into_iter().map(|entry| event(entry, full)).collect());
     Ok(Json(answer))
 }
 
-async fn shown(db: &Db, task: &Task, clearance: Clearance) -> Result<api::Task, StoreError> {
-    let open = |text: &Labelled<String>| text.open(clearance).cloned().unwrap_or_else(|withheld| withheld.to_string());
+async fn shown(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError> {
     let (usd_micros, served_groups) = journal::served(db, &task.id).await?;
     #[expect(clippy::cast_precision_loss, reason = "milliseconds and micro-dollars of one task")]
     let (duration_s, cost_usd) =
@@ -111,7 +124,7 @@ async fn shown(db: &Db, task: &Task, clearance: Clearance) -> Result<api::Task, 
         task_id: task.id.clone(),
         client_task_id: task.client_task_id.clone(),
         status: task.status.as_str().into(),
-        content: open(&task.content),
+        content: view.open(&task.content),
         source: task.sent.source.clone(),
         origin: task.sent.origin.clone(),
         requester: task.requester.clone(),
@@ -128,9 +141,12 @@ async fn shown(db: &Db, task: &Task, clearance: Clearance) -> Result<api::Task, 
         started_at: task.started_at.map(rfc3339),
         finished_at: task.finished_at.map(rfc3339),
         duration_s,
-        output: task.output.as_ref().map(open),
-        error: task.error.as_ref().map(|(code, message)| api::TaskError { code: code.clone(), message: open(message) }),
-        waits_for: task.waits_for.as_ref().map(open),
+        output: task.output.as_ref().map(|text| view.open(text)),
+        error: task.error.as_ref().map(|(code, message)| api::TaskError {
+            code: code.clone(),
+            message: view.inside(message, "it could not be done; the operator sees why"),
+        }),
+        waits_for: task.waits_for.as_ref().map(|text| view.inside(text, "a server of the house")),
         cost_usd,
         served_groups,
         hops: None,
@@ -140,16 +156,17 @@ async fn shown(db: &Db, task: &Task, clearance: Clearance) -> Result<api::Task, 
     })
 }
 
-/// An agent's outcome and errors are for operators: stack traces and inner debate are not what a household asked for.
-fn hop_shown(hop: hops::Hop, operator: bool) -> api::Hop {
-    let open = |outcome: &Labelled<policy::task::Outcome>| match operator {
-        true => outcome.open(Clearance::OPERATOR).ok().and_then(|outcome| serde_json::to_value(outcome).ok()),
-        false => outcome.open(Clearance::OPERATOR).ok().map(|outcome| outcome.kind().into()),
-    };
+/// What an agent said to the next one is for operators; how its hop ended is for everybody.
+fn hop_shown(hop: hops::Hop, view: View) -> api::Hop {
+    let opened = hop.outcome.as_ref().and_then(|outcome| outcome.open(Clearance::OPERATOR).ok());
+    let outcome = opened.and_then(|outcome| match view.operator {
+        true => serde_json::to_value(outcome).ok(),
+        false => Some(outcome.kind().into()),
+    });
     api::Hop {
         seq: hop.seq,
-        outcome: hop.outcome.as_ref().and_then(open),
-        error: hop.error.filter(|_| operator).and_then(|error| error.open(Clearance::OPERATOR).ok().cloned()),
+        outcome,
+        error: hop.error.filter(|_| view.operator).map(|error| view.open(&error)),
         started_at: hop.started_at.map(rfc3339),
         duration_ms: hop.finished_at.zip(hop.started_at).map(|(end, start)| end.since(start)),
         agent: hop.agent,
@@ -159,10 +176,11 @@ fn hop_shown(hop: hops::Hop, operator: bool) -> api::Hop {
     }
 }
 
-fn event(entry: journal::Entry, clearance: Clearance, operator: bool, full: bool) -> api::Event {
+/// One entry of the journal, for operators.
+fn event(entry: journal::Entry, full: bool) -> api::Event {
     let refused = matches!(entry.state.as_str(), "denied" | "failed");
-    let answer = entry.answer.as_ref().and_then(|answer| answer.open(clearance).ok().cloned());
-    let request = entry.request.open(clearance).ok().cloned();
+    let answer = entry.answer.as_ref().and_then(|answer| answer.open(Clearance::OPERATOR).ok().cloned());
+    let request = entry.request.open(Clearance::OPERATOR).ok().cloned();
     let since = |end: Timestamp| end.since(entry.started_at);
     api::Event {
         reference: format!("{}.{}.{}", entry.hop, entry.run, entry.seq),
@@ -179,7 +197,7 @@ fn event(entry: journal::Entry, clearance: Clearance, operator: bool, full: bool
         output_tokens: entry.usage.as_ref().map(|usage| usage.output),
         duration_ms: entry.finished_at.map(since),
         started_at: rfc3339(entry.started_at),
-        refusal: answer.clone().filter(|_| operator && refused),
+        refusal: answer.clone().filter(|_| refused),
         request: request.filter(|_| full),
         answer: answer.filter(|_| full),
     }
