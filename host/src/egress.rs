@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use axum::body::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
 use reqwest::{RequestBuilder, Response, Url};
 
 /// Time to reach a server.
@@ -92,18 +93,38 @@ fn destination(url: &Url) -> Option<(String, u16)> {
     Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
 }
 
+/// The body as it comes, up to `most` bytes: one more is an error.
+pub fn capped(response: Response, most: usize) -> impl Stream<Item = Result<Bytes, EgressError>> {
+    response.bytes_stream().scan(0, move |read: &mut usize, chunk| {
+        let counted = chunk.map_err(EgressError::from).and_then(|chunk| {
+            *read = read.saturating_add(chunk.len());
+            if *read > most { Err(EgressError::TooLarge(most)) } else { Ok(chunk) }
+        });
+        futures::future::ready(Some(counted))
+    })
+}
+
 /// The body as text, up to `most` bytes.
 ///
 /// # Errors
 /// [`EgressError::TooLarge`], or that of the network.
 pub async fn text(response: Response, most: usize) -> Result<String, EgressError> {
+    let body: Vec<Bytes> = capped(response, most).try_collect().await?;
+    Ok(String::from_utf8_lossy(&body.concat()).into_owned())
+}
+
+/// How the body begins: at most `most` bytes, and nothing more is read.
+///
+/// # Errors
+/// That of the network.
+pub async fn start_of(response: Response, most: usize) -> Result<String, EgressError> {
+    let mut chunks = Box::pin(response.bytes_stream());
     let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
+    while body.len() < most
+        && let Some(chunk) = chunks.next().await
+    {
         body.extend_from_slice(&chunk?);
-        if body.len() > most {
-            return Err(EgressError::TooLarge(most));
-        }
     }
+    body.truncate(most);
     Ok(String::from_utf8_lossy(&body).into_owned())
 }

@@ -112,6 +112,9 @@ fn check(envelope: &Envelope) -> Result<(), Invalid> {
     if envelope.content.trim().is_empty() {
         return invalid("content_blank", "content is blank", "say what should be done");
     }
+    if bytes_of(envelope).any(|text| text.contains('\0')) {
+        return invalid("schema", "text must not hold NUL characters", "send it without them");
+    }
     if envelope.content.len() > MOST_CONTENT {
         return invalid("too_large", "content is above 1 MiB", "put the data in the vault and name its path");
     }
@@ -128,6 +131,12 @@ fn check(envelope: &Envelope) -> Result<(), Invalid> {
         return invalid("schema", "trace_id must be 32 hexadecimal digits", "leave it out for a new one");
     }
     Ok(())
+}
+
+/// Every free text of an envelope.
+fn bytes_of(envelope: &Envelope) -> impl Iterator<Item = &String> {
+    let optional = [&envelope.requester, &envelope.idempotency_key, &envelope.target_agent, &envelope.conversation_id];
+    [&envelope.task_id, &envelope.content, &envelope.user].into_iter().chain(optional.into_iter().flatten())
 }
 
 /// 32 lower-case hexadecimal digits, not all zero (W3C trace context).
@@ -155,6 +164,7 @@ mod tests {
             (with(r#","ttl_seconds":0"#), "ttl_nonpositive"),
             (with(r#","idempotency_key":" ""#), "idempotency_key_blank"),
             (with(r#","surprise":1"#), "schema"),
+            (with(r#","user":"a\u0000b""#), "schema"),
             (with(r#","task_id":"again""#), "schema"),
             (with(r#","priority":"asap""#), "schema"),
             (with(r#","trace_id":"00000000000000000000000000000000""#), "schema"),

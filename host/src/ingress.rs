@@ -131,6 +131,12 @@ impl Ingress {
         let Request { envelope, body, traceparent } = request;
         let (requester, role) = self.requester(caller, &envelope)?;
         household::gate(role, envelope.intent, &self.config.household.intents)?;
+        // A repeat is answered whatever has changed since: its first answer may have been lost on the way.
+        if let Some(key) = &envelope.idempotency_key
+            && let Some(held) = idempotency::held(&self.db, &caller.name, key, &body).await?
+        {
+            return self.repeated(held, key.clone()).await;
+        }
         self.known_agent(&envelope)?;
         let most = i64::from(self.config.server.max_waiting);
         if tasks::waiting(&self.db, most).await? >= most {
@@ -153,21 +159,25 @@ impl Ingress {
             first: next::first(envelope.target_agent.as_deref()).to_owned(),
             envelope,
         };
-        match self.commit(new, key.clone(), body).await? {
-            Key::New => {
-                tracing::info!(event = "task_enqueued", task_id = id, trace_id, source, "task {id} enqueued from {source}");
-                self.wake.notify_one();
-                Ok(Accepted { task_id: id, duplicate: false, conversation_id, trace_id })
-            }
-            Key::Same(first) => {
-                let task = tasks::find(&self.db, &first).await?;
-                let task = task.ok_or_else(|| Refused::KeyGone(key.unwrap_or_default()))?;
-                let (conversation_id, trace_id) = (task.conversation_id, task.trace_id);
-                Ok(Accepted { task_id: first, duplicate: true, conversation_id, trace_id })
-            }
-            Key::Other => Err(Refused::KeyReused(key.unwrap_or_default())),
-            Key::Gone => Err(Refused::KeyGone(key.unwrap_or_default())),
+        let held = self.commit(new, key.clone(), body).await?;
+        if held != Key::New {
+            return self.repeated(held, key.unwrap_or_default()).await;
         }
+        tracing::info!(event = "task_enqueued", task_id = id, trace_id, source, "task {id} enqueued from {source}");
+        self.wake.notify_one();
+        Ok(Accepted { task_id: id, duplicate: false, conversation_id, trace_id })
+    }
+
+    /// The answer to a key that stands for something already.
+    async fn repeated(&self, held: Key, key: String) -> Result<Accepted, Refused> {
+        let first = match held {
+            Key::Same(first) => tasks::find(&self.db, &first).await?,
+            Key::Other => return Err(Refused::KeyReused(key)),
+            Key::New | Key::Gone => None,
+        };
+        let task = first.ok_or(Refused::KeyGone(key))?;
+        let (conversation_id, trace_id) = (task.conversation_id, task.trace_id);
+        Ok(Accepted { task_id: task.id, duplicate: true, conversation_id, trace_id })
     }
 
     async fn commit(&self, new: New, key: Option<String>, body: String) -> Result<Key, StoreError> {

@@ -2,6 +2,7 @@
 
 use host::envelope;
 use host::store::idempotency::{self, Key};
+use host::store::journal::{self, Opening, Position};
 use host::store::leases::{self, Settlement};
 use host::store::tasks::{self, Leased, New};
 use host::store::{Db, StoreError, hops};
@@ -26,6 +27,8 @@ macro_rules! on_every_store {
 on_every_store![
     a_task_is_leased_once,
     an_old_lease_changes_nothing,
+    an_old_lease_writes_no_journal_and_starts_no_hop,
+    a_release_lowers_no_label,
     a_parked_task_comes_back_in_its_time,
     a_failed_run_is_counted_and_a_parked_one_is_not,
     age_outweighs_priority_in_the_end,
@@ -36,10 +39,10 @@ on_every_store![
     writes_that_wait_are_all_answered,
 ];
 
-async fn enqueue(db: &Db, id: &str, more: Value, now: i64) -> Result<(), StoreError> {
+fn new(id: &str, more: Value) -> New {
     let mut sent = json!({ "task_id": "t", "source": "test", "content": "hi" });
     sent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let new = New {
+    New {
         id: id.into(),
         token: "test".into(),
         requester: "rob".into(),
@@ -49,7 +52,11 @@ async fn enqueue(db: &Db, id: &str, more: Value, now: i64) -> Result<(), StoreEr
         traceparent: None,
         first: "triager".into(),
         envelope: envelope::parse(sent.to_string().as_bytes()).unwrap(),
-    };
+    }
+}
+
+async fn enqueue(db: &Db, id: &str, more: Value, now: i64) -> Result<(), StoreError> {
+    let new = new(id, more);
     db.write(move |tx| Box::pin(async move { tasks::insert(tx, new, Timestamp(now)).await })).await
 }
 
@@ -60,7 +67,7 @@ async fn lease(db: &Db, now: i64, until: i64) -> Result<Option<Leased>, StoreErr
 async fn settle(db: &Db, leased: &Leased, how: Settlement, now: i64) -> Result<bool, StoreError> {
     let (id, lease) = (leased.task.id.clone(), leased.lease);
     db.write(move |tx| {
-        Box::pin(async move { leases::settle(tx, (&id, lease), Label::of(Tier::Internal), how, Timestamp(now)).await })
+        Box::pin(async move { leases::settle(tx, (&id, lease), Some(Label::of(Tier::Internal)), how, Timestamp(now)).await })
     })
     .await
 }
@@ -81,7 +88,7 @@ async fn a_task_is_leased_once(db: Db) -> Result<(), StoreError> {
 async fn an_old_lease_changes_nothing(db: Db) -> Result<(), StoreError> {
     enqueue(&db, "A", json!({}), 0).await?;
     let old = lease(&db, 1, 9).await?.unwrap();
-    assert!(settle(&db, &old, Settlement::Release, 2).await?);
+    assert!(settle(&db, &old, Settlement::Release { at: Timestamp(0) }, 2).await?);
     let new = lease(&db, 3, 9).await?.unwrap();
     assert!(new.lease > old.lease);
     assert!(!settle(&db, &old, Settlement::Failed { code: ErrorCode::Denied, message: "stale".into() }, 4).await?);
@@ -91,6 +98,45 @@ async fn an_old_lease_changes_nothing(db: Db) -> Result<(), StoreError> {
     assert!(!settle(&db, &new, done(), 6).await?, "an ended task stays ended");
     let task = tasks::find(&db, "A").await?.unwrap();
     assert_eq!((task.status.as_str(), task.finished_at), ("done", Some(Timestamp(5))));
+    Ok(())
+}
+
+async fn an_old_lease_writes_no_journal_and_starts_no_hop(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({}), 0).await?;
+    let old = lease(&db, 1, 9).await?.unwrap();
+    assert!(settle(&db, &old, Settlement::Release { at: Timestamp(0) }, 2).await?);
+    let new = lease(&db, 3, 9).await?.unwrap();
+    let opening = |lease: &Leased| Opening {
+        at: Position { task: "A".into(), hop: 1, run: 1, seq: 1 },
+        lease: lease.lease,
+        kind: "vault.write",
+        fingerprint: "f".into(),
+        request: "{}".into(),
+        label: Label::of(Tier::Internal),
+        started_at: Timestamp(3),
+    };
+    assert!(!journal::start(&db, opening(&old)).await?);
+    let start = |lease: &Leased| hops::start(&db, ("A".into(), 1, lease.lease), "digest".into(), Timestamp(4));
+    assert_eq!(start(&old).await?, None);
+    assert_eq!(start(&new).await?, Some(1));
+    assert!(journal::start(&db, opening(&new)).await?);
+    assert_eq!(journal::timeline(&db, "A").await?.len(), 1);
+    Ok(())
+}
+
+async fn a_release_lowers_no_label(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({ "data_tier": "public" }), 0).await?;
+    let leased = lease(&db, 1, 9).await?.unwrap();
+    let lease = leased.lease;
+    let risen = Label { tier: Tier::Restricted, tainted: true };
+    let advanced = db.write(move |tx| Box::pin(async move { leases::advance(tx, ("A", lease), risen).await }));
+    assert!(advanced.await?);
+    let released = db.write(move |tx| {
+        let how = Settlement::Release { at: Timestamp(0) };
+        Box::pin(async move { leases::settle(tx, ("A", lease), None, how, Timestamp(2)).await })
+    });
+    assert!(released.await?);
+    assert_eq!(tasks::find(&db, "A").await?.unwrap().label, risen);
     Ok(())
 }
 
@@ -111,7 +157,7 @@ async fn a_failed_run_is_counted_and_a_parked_one_is_not(db: Db) -> Result<(), S
     for (how, attempts) in [
         (Settlement::Retry { at: Timestamp(0) }, 1),
         (Settlement::Park { at: Timestamp(0), waits_for: String::new() }, 1),
-        (Settlement::Release, 1),
+        (Settlement::Release { at: Timestamp(0) }, 1),
         (Settlement::Retry { at: Timestamp(0) }, 2),
     ] {
         let leased = lease(&db, 1, 9).await?.unwrap();
@@ -138,8 +184,8 @@ async fn a_lapsed_task_is_never_leased(db: Db) -> Result<(), StoreError> {
     enqueue(&db, "A", json!({ "ttl_seconds": 1 }), 0).await?;
     assert!(lease(&db, 1000, 2000).await?.is_none());
     assert!(leases::look(&db, Timestamp(1000)).await?.lapsed);
-    assert_eq!(leases::expire(&db, Timestamp(1000)).await?, ["A"]);
-    assert_eq!(leases::expire(&db, Timestamp(1001)).await?, Vec::<String>::new());
+    assert_eq!(leases::expire(&db, Timestamp(1000)).await?, [("A".into(), "1".repeat(32), "test".into())]);
+    assert_eq!(leases::expire(&db, Timestamp(1001)).await?, []);
     assert_eq!(tasks::find(&db, "A").await?.unwrap().status.as_str(), "expired");
     Ok(())
 }
@@ -178,19 +224,8 @@ async fn a_job_that_fails_takes_nobody_with_it(db: Db) -> Result<(), StoreError>
     Ok(())
 }
 
-async fn enqueue_then_fail(db: &Db, id: &'static str) -> Result<(), StoreError> {
-    let body = json!({ "task_id": "t", "source": "test", "content": "hi" }).to_string();
-    let new = New {
-        id: id.into(),
-        token: "test".into(),
-        requester: "rob".into(),
-        role: Role::Operator,
-        conversation_id: id.into(),
-        trace_id: "1".repeat(32),
-        traceparent: None,
-        first: "triager".into(),
-        envelope: envelope::parse(body.as_bytes()).unwrap(),
-    };
+async fn enqueue_then_fail(db: &Db, id: &str) -> Result<(), StoreError> {
+    let new = new(id, json!({}));
     db.write(move |tx| {
         Box::pin(async move {
             tasks::insert(tx, new, Timestamp(0)).await?;

@@ -77,11 +77,14 @@ async fn a_household_sees_its_own_tasks_without_the_machinery() {
 #[tokio::test]
 async fn a_page_of_another_site_cannot_use_a_host_without_tokens() {
     let host = Setup::bare().start().await;
+    let response = host.request(reqwest::Method::GET, "/metrics").header("host", "evil.example").send().await.unwrap();
+    assert_eq!(response.status(), 403, "not even the open ones");
     for (header, value, status, code) in [
         ("host", "evil.example", 403, "foreign_host"),
         ("origin", "https://evil.example", 403, "foreign_origin"),
         ("origin", "null", 403, "foreign_origin"),
-        ("origin", "http://localhost:3000", 200, ""),
+        ("origin", "http://localhost:3000", 403, "foreign_origin"),
+        ("origin", &host.base, 200, ""),
         ("authorization", "Bearer ignored", 200, ""),
     ] {
         let response = host.request(reqwest::Method::GET, "/tasks").header(header, value).send().await.unwrap();

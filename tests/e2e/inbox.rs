@@ -124,9 +124,13 @@ async fn a_full_queue_turns_away_until_there_is_room() {
     std::fs::create_dir_all(setup.vault().join("_meta")).unwrap();
     std::fs::write(setup.vault().join("_meta/PAUSED"), "").unwrap();
     let host = setup.start().await;
-    let waiting = [host.submit(json!({})).await, host.submit(json!({})).await];
+    let waiting = [host.submit(json!({ "idempotency_key": "first" })).await, host.submit(json!({})).await];
     let (status, answer) = host.post("/inbox", envelope(json!({}))).await;
     assert_eq!((status, answer["error"]["code"].as_str()), (429, Some("rate_limited")));
+    let again =
+        json!({ "task_id": "mine", "source": "test", "content": "note: the hose clamp is loose", "idempotency_key": "first" });
+    let (status, answer) = host.post("/inbox", again.to_string()).await;
+    assert_eq!((status, answer["task_id"].as_str()), (202, Some(waiting[0].as_str())), "a repeat is no new task");
     std::fs::remove_file(host.setup.vault().join("_meta/PAUSED")).unwrap();
     for id in waiting {
         host.task(&id, "done").await;

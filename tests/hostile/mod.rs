@@ -21,7 +21,8 @@ const STOPPED: [(&str, &str, &str); 9] = [
 ];
 
 /// Guests that are refused at load (`e2e::bad_input` has their reasons), or that answer and have a test of their own below.
-const OTHERS: [&str; 9] = ["limitless", "escapes", "tools", "steady", "climbs", "beyond", "peeks", "greedy", "appends"];
+const OTHERS: [&str; 12] =
+    ["limitless", "escapes", "tools", "dozes", "steady", "climbs", "beyond", "peeks", "greedy", "appends", "readers", "misshapes"];
 
 async fn host_with(ids: &[&str]) -> (Model, Host) {
     let model = Model::start(Protocol::Ollama).await;
@@ -85,7 +86,9 @@ async fn no_path_leads_out_of_the_vault() {
     let told = answer(&task);
     assert_eq!(told.lines().count(), 16);
     assert!(!told.contains("READ") && !told.contains("WROTE") && !told.contains("treasure"), "{told}");
-    for (path, why) in [("../secret.md", "must not climb"), ("/etc/passwd", "must be relative"), ("out/secret.md", "leads out")] {
+    for (path, why) in
+        [("../secret.md", "must not climb"), ("/etc/passwd", "must be relative"), ("out/secret.md", "goes through the link `out`")]
+    {
         assert!(told.lines().any(|line| line.starts_with(&format!("{path}: ")) && line.contains(why)), "{path}: {told}");
     }
     assert_eq!(std::fs::read_to_string(outside.join("secret.md")).unwrap(), "treasure");
@@ -156,4 +159,39 @@ async fn a_task_replaces_and_extends_only_what_it_wrote() {
     let own = host.note(task["artefacts"][0]["path"].as_str().unwrap());
     assert!(own.ends_with("one\ntwo\n"), "an append that is repeated changes nothing: {own}");
     assert_eq!(host.note("notes/theirs.md"), "their own words");
+}
+
+#[tokio::test]
+async fn a_note_keeps_its_tier_whoever_reads_it() {
+    let (_model, host) = host_with(&["readers"]).await;
+    std::fs::write(host.setup.vault().join("secret.md"), "---\ntier: restricted\n---\nthe treasure is under the larch\n").unwrap();
+    std::fs::write(host.setup.vault().join("plain.md"), "no gold here\n").unwrap();
+    let task = host.done(json!({ "target_agent": "readers", "content": "secret.md", "data_tier": "public" })).await;
+    assert_eq!(task["label"], "restricted", "the run has read it");
+    let task = host.done(json!({ "target_agent": "readers", "content": "plain.md", "data_tier": "public" })).await;
+    assert_eq!(task["label"], "restricted", "it stands among the hits of the search");
+
+    let setup = host.kill().await;
+    let config = setup.config.replace("clearance = \"restricted\"\n", "clearance = \"internal\"\n");
+    let host = Setup { config, ..setup }.start().await;
+    let task = host.done(json!({ "target_agent": "readers", "content": "secret.md" })).await;
+    let told = answer(&task);
+    assert!(told.starts_with("0 hits; denied by agent_clearance") && !told.contains("larch"), "{told}");
+    assert_eq!(task["label"], "internal");
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_compile_is_the_agents_mistake() {
+    let (model, host) = host_with(&["misshapes"]).await;
+    let task = host.done(json!({ "target_agent": "misshapes" })).await;
+    let told: Vec<&str> = answer(&task).lines().collect();
+    for (line, why) in told.iter().zip(["does not compile", "does not compile", "is no JSON", "is larger than 65536 bytes"]) {
+        assert!(line.contains(why), "{why}: {line}");
+    }
+    assert_eq!(
+        task["timeline"].as_array().unwrap().iter().filter(|entry| entry["state"] == "failed").count(),
+        4,
+        "each is recorded"
+    );
+    assert_eq!(model.heard().len(), 1, "only the reporter was served");
 }

@@ -76,24 +76,15 @@ impl Setup {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let mut reader = BufReader::new(child.stderr.take().unwrap()).lines();
         let (heard, kept) = (lines.clone(), tokio::sync::watch::channel(0_usize).0);
-        let mut arrived = kept.subscribe();
+        let arrived = kept.subscribe();
         tokio::spawn(async move {
             while let Ok(Some(line)) = reader.next_line().await {
                 heard.lock().unwrap().push(line);
                 kept.send_modify(|count| *count += 1);
             }
         });
-        let mut host = Host { setup: self, child, lines, base: String::new(), token: None, http: http() };
-        let serving = tokio::time::timeout(PATIENCE, async {
-            loop {
-                if let Some(line) = host.events("serving").first() {
-                    return line["address"].as_str().unwrap().to_owned();
-                }
-                arrived.changed().await.unwrap_or_else(|_| panic!("the host ended: {:?}", host.lines.lock().unwrap()));
-            }
-        });
-        host.base =
-            format!("http://{}", serving.await.unwrap_or_else(|_| panic!("no `serving`: {:?}", host.lines.lock().unwrap())));
+        let mut host = Host { setup: self, child, lines, arrived, base: String::new(), token: None, http: http() };
+        host.base = format!("http://{}", host.logged("serving").await["address"].as_str().unwrap());
         host
     }
 }
@@ -110,6 +101,7 @@ pub struct Host {
     pub token: Option<String>,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    arrived: tokio::sync::watch::Receiver<usize>,
     http: reqwest::Client,
 }
 
@@ -194,12 +186,31 @@ impl Host {
         self.setup
     }
 
-    /// Asks it to end; its exit code, what it was started with, and its last lines.
-    pub async fn stop(mut self) -> (Option<i32>, Setup, Vec<String>) {
+    /// Asks it to end, and waits until it has heard.
+    pub async fn terminate(&self) {
         let id = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        self.logged("draining").await;
+    }
+
+    /// Its exit code, what it was started with, and its lines.
+    pub async fn ended(mut self) -> (Option<i32>, Setup, Vec<String>) {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it drains").unwrap();
         (ended.code(), self.setup, self.lines.lock().unwrap().clone())
+    }
+
+    /// Waits for the first log line of that event.
+    pub async fn logged(&self, event: &str) -> Value {
+        let mut arrived = self.arrived.clone();
+        let found = async {
+            loop {
+                if let Some(line) = self.events(event).into_iter().next() {
+                    return line;
+                }
+                arrived.changed().await.unwrap_or_else(|_| panic!("the host ended: {:?}", self.log()));
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no `{event}`: {:?}", self.log()))
     }
 
     /// A file of the vault.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::denied::Denied;
 use crate::grant::Grant;
-use crate::judge::Denied;
 
 /// A call that passes through the host's one path.
 pub trait Call: Clone + Send + Sync + Serialize + 'static {

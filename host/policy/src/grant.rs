@@ -2,7 +2,7 @@
 //!
 //! A [`Grant`] has private fields and only [`Grant::effective`] makes one. Checks neither allocate (but for a refusal) nor lock.
 
-use crate::judge::Denied;
+use crate::denied::Denied;
 use crate::manifest::{Ceiling, Limits, Manifest, MemoryGrant};
 use crate::pattern::{BadPattern, Patterns};
 use crate::tier::Tier;

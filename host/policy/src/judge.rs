@@ -4,22 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
+use crate::denied::Denied;
 use crate::grant::Grant;
 use crate::tier::{Clearance, Label, Tier};
-
-/// A refusal, told so that it can be mended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{said}; {hint}")]
-pub struct Denied {
-    /// Short and closed: a metric label.
-    pub rule: &'static str,
-    /// What was refused, with its value.
-    pub said: String,
-    /// File and key.
-    pub at: String,
-    /// The smallest edit that would allow it.
-    pub hint: String,
-}
 
 /// Where a call would go, and what would come back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

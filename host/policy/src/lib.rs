@@ -12,6 +12,8 @@ pub mod call;
 
 pub mod grant;
 
+pub mod denied;
+
 pub mod route;
 
 pub mod next;

@@ -12,8 +12,10 @@ pub const SUPERVISOR: &str = "supervisor";
 pub const MOST_HOPS: u32 = 12;
 /// Rejections that a supervisor may reroute in one task (design §2).
 pub const MOST_REROUTES: u32 = 2;
-/// How long a task waits before it tries a dead backend again, in milliseconds (design §7).
+/// How long a task waits before it tries a dead backend again, in milliseconds (design §7); doubled with each run of the hop…
 pub const BACKEND_PAUSE: i64 = 10_000;
+/// …up to this, so that a server that stays away does not fill the journal.
+pub const LONGEST_PAUSE: i64 = 600_000;
 
 /// What is known of the hop that ended and of its task.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,8 @@ pub struct Ended<'a> {
     pub rejections: u32,
     /// Failed runs of this hop so far, this one not included.
     pub failures: u32,
+    /// Runs of this hop so far, parked ones and this one included.
+    pub runs: u32,
     /// The envelope's.
     pub retry: RetryPolicy,
     /// A number in 0..1 that spreads retries.
@@ -76,14 +80,30 @@ pub fn first(target: Option<&str>) -> &str {
     target.unwrap_or(TRIAGER)
 }
 
-/// What follows. `serves` says whether an agent of that id is loaded; `may_hand` whether this agent may hand to it.
-#[must_use]
-pub fn next(
-    ended: Ended<'_>,
-    how: Result<&Outcome, &Fault>,
+/// An outcome that makes sense. `serves` says whether an agent of that id is loaded, `may_hand` whether this one may hand to it.
+///
+/// # Errors
+/// [`Fault::Outcome`] for a handoff to nobody, or beyond the grant.
+pub fn sensible(
+    agent: &str,
+    outcome: Outcome,
     serves: impl Fn(&str) -> bool,
     may_hand: impl Fn(&str) -> bool,
-) -> Step {
+) -> Result<Outcome, Fault> {
+    match &outcome {
+        Outcome::Handoff { to, .. } if agent != REPORTER && !serves(to) => {
+            Err(Fault::Outcome(format!("`{agent}` handed to `{to}`, which is not loaded")))
+        }
+        Outcome::Handoff { to, .. } if agent != REPORTER && !may_hand(to) => {
+            Err(Fault::Outcome(format!("`{agent}` handed to `{to}`, which its `handoff` grant does not cover")))
+        }
+        Outcome::Handoff { .. } | Outcome::Answer { .. } | Outcome::Reject { .. } => Ok(outcome),
+    }
+}
+
+/// What follows. `serves` says whether an agent of that id is loaded.
+#[must_use]
+pub fn next(ended: Ended<'_>, how: Result<&Outcome, &Fault>, serves: impl Fn(&str) -> bool) -> Step {
     let outcome = match how {
         Ok(outcome) => outcome,
         Err(fault) => return after_fault(ended, fault),
@@ -91,12 +111,6 @@ pub fn next(
     let follower = match outcome {
         _ if ended.agent == REPORTER => return Step::Finish,
         Outcome::Answer { .. } => REPORTER,
-        Outcome::Handoff { to, .. } if !serves(to) => {
-            return invalid(ended, format!("`{}` handed to `{to}`, which is not loaded", ended.agent));
-        }
-        Outcome::Handoff { to, .. } if !may_hand(to) => {
-            return invalid(ended, format!("`{}` handed to `{to}`, which its `handoff` grant does not cover", ended.agent));
-        }
         Outcome::Handoff { to, .. } => to,
         Outcome::Reject { .. } if ended.rejections < MOST_REROUTES && serves(SUPERVISOR) && ended.agent != SUPERVISOR => SUPERVISOR,
         Outcome::Reject { .. } => REPORTER,
@@ -110,13 +124,12 @@ pub fn next(
     Step::Hop(follower.to_owned())
 }
 
-fn invalid(ended: Ended<'_>, said: String) -> Step {
-    after_fault(ended, &Fault::Outcome(said))
-}
-
 fn after_fault(ended: Ended<'_>, fault: &Fault) -> Step {
     let code = match fault {
-        Fault::Backend(_) => return Step::Park(BACKEND_PAUSE),
+        Fault::Backend(_) => {
+            let doubled = BACKEND_PAUSE << ended.runs.saturating_sub(1).min(6);
+            return Step::Park(doubled.min(LONGEST_PAUSE));
+        }
         // The same code with the same grant runs into the same wall.
         Fault::Limit(_) => return Step::Fail(ErrorCode::LimitExceeded, fault.to_string()),
         Fault::Denied(_) => return Step::Fail(ErrorCode::Denied, fault.to_string()),
@@ -146,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn ended(agent: &str) -> Ended<'_> {
-        Ended { agent, hops: 1, rejections: 0, failures: 0, retry: RetryPolicy::default(), chance: 0.5 }
+        Ended { agent, hops: 1, rejections: 0, failures: 0, runs: 1, retry: RetryPolicy::default(), chance: 0.5 }
     }
 
     fn answer() -> Outcome {
@@ -165,28 +178,39 @@ mod tests {
     fn each_outcome_leads_to_its_hop() {
         let hop = |id: &str| Step::Hop(id.to_owned());
         let all = |_: &str| true;
-        assert_eq!(next(ended("triager"), Ok(&handoff("note-maker")), all, all), hop("note-maker"));
-        assert_eq!(next(ended("note-maker"), Ok(&answer()), all, all), hop("reporter"));
-        assert_eq!(next(ended("note-maker"), Ok(&reject()), all, all), hop("supervisor"));
-        assert_eq!(next(ended("reporter"), Ok(&answer()), all, all), Step::Finish);
-        assert_eq!(next(ended("note-maker"), Ok(&reject()), |id| id != "supervisor", all), hop("reporter"));
-        assert_eq!(next(ended("note-maker"), Ok(&answer()), |_| false, all), Step::Finish);
+        assert_eq!(next(ended("triager"), Ok(&handoff("note-maker")), all), hop("note-maker"));
+        assert_eq!(next(ended("note-maker"), Ok(&answer()), all), hop("reporter"));
+        assert_eq!(next(ended("note-maker"), Ok(&reject()), all), hop("supervisor"));
+        assert_eq!(next(ended("reporter"), Ok(&answer()), all), Step::Finish);
+        assert_eq!(next(ended("note-maker"), Ok(&reject()), |id| id != "supervisor"), hop("reporter"));
+        assert_eq!(next(ended("note-maker"), Ok(&answer()), |_| false), Step::Finish);
         let third = Ended { rejections: MOST_REROUTES, ..ended("note-maker") };
-        assert_eq!(next(third, Ok(&reject()), all, all), hop("reporter"));
+        assert_eq!(next(third, Ok(&reject()), all), hop("reporter"));
     }
 
     #[test]
     fn a_handoff_to_nobody_or_beyond_the_grant_is_a_failed_run() {
-        assert_eq!(next(ended("triager"), Ok(&handoff("ghost")), |id| id != "ghost", |_| true), Step::Retry(0));
+        let nobody = sensible("triager", handoff("ghost"), |id| id != "ghost", |_| true).expect_err("nobody is there");
+        assert_eq!(next(ended("triager"), Err(&nobody), |_| true), Step::Retry(0));
+        let beyond = sensible("triager", handoff("vault-eater"), |_| true, |_| false).expect_err("it is not granted");
         let last = Ended { failures: 2, ..ended("triager") };
-        let step = next(last, Ok(&handoff("vault-eater")), |_| true, |_| false);
+        let step = next(last, Err(&beyond), |_| true);
         assert!(matches!(step, Step::Fail(ErrorCode::InvalidOutcome, said) if said.contains("`handoff` grant")));
+        assert_eq!(sensible("triager", handoff("note-maker"), |_| true, |_| true), Ok(handoff("note-maker")));
+    }
+
+    #[test]
+    fn a_server_that_stays_away_is_tried_less_and_less() {
+        let pause = |runs| next(Ended { runs, ..ended("a") }, Err(&Fault::Backend("down".into())), |_| true);
+        assert_eq!(pause(1), Step::Park(10_000));
+        assert_eq!(pause(3), Step::Park(40_000));
+        assert_eq!(pause(1000), Step::Park(600_000));
     }
 
     #[test]
     fn each_fault_has_its_code() {
         let last = Ended { failures: 2, ..ended("a") };
-        let code = |fault: Fault| match next(last, Err(&fault), |_| true, |_| true) {
+        let code = |fault: Fault| match next(last, Err(&fault), |_| true) {
             Step::Fail(code, _) => code.as_str(),
             Step::Park(_) => "parked",
             Step::Hop(_) | Step::Finish | Step::Retry(_) => "went on",
@@ -207,11 +231,11 @@ mod tests {
             let mut ended_at = None;
             for (at, choice) in moves.iter().enumerate() {
                 let retry = RetryPolicy { max_attempts: attempts, backoff_seconds: 1 };
-                let now = Ended { agent: "a", hops, rejections, failures, retry, chance: 0.1 };
+                let now = Ended { agent: "a", hops, rejections, failures, runs: failures + 1, retry, chance: 0.1 };
                 let fault = Fault::Trapped("x".into());
                 let outcome = match choice { 0 => Ok(handoff("b")), 1 => Ok(reject()), _ => Err(fault) };
                 if matches!(outcome, Ok(Outcome::Reject { .. })) { rejections += 1; }
-                match next(now, outcome.as_ref(), |_| true, |_| true) {
+                match next(now, outcome.as_ref(), |_| true) {
                     Step::Hop(_) => { hops += 1; failures = 0; }
                     Step::Retry(pause) => { prop_assert!((0..=108_000_000).contains(&pause)); failures += 1; }
                     Step::Finish | Step::Park(_) | Step::Fail(..) => { ended_at = Some(at); break; }

@@ -1,6 +1,7 @@
 //! Which model groups may serve a call, in order of preference, each with its reason.
 
-use crate::judge::{Denied, Destination};
+use crate::denied::Denied;
+use crate::judge::Destination;
 use crate::tier::{Clearance, Tier};
 
 /// What the router knows of one group.

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use policy::call::Sleep;
+use policy::denied::Denied;
 use policy::grant::Grant;
-use policy::judge::{Denied, Destination, Granted};
+use policy::judge::{Destination, Granted};
 use policy::task::Timestamp;
 use policy::tier::{Clearance, Tier};
 use rand::SeedableRng;

@@ -34,6 +34,9 @@ pub use clock::{GuestClock, Stream};
 pub use limits::{Memory, Spent};
 pub(crate) use model::tier;
 
+/// Length of one epoch: the grain of the CPU limit.
+pub const TICK: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// What calls act on: cheap handles, built once.
 #[derive(Clone)]
 pub struct World {
@@ -72,8 +75,8 @@ pub struct Hop {
     pub label: Label,
     /// What it has used of its limits.
     pub spent: Spent,
-    /// Until when the whole run may last.
-    pub deadline: Instant,
+    /// Until when the whole run may last; moves while it waits for its turn.
+    pub deadline: watch::Sender<Instant>,
     /// The time that the guest sees.
     pub clock: GuestClock,
     /// The last lines that it logged.
@@ -82,6 +85,8 @@ pub struct Hop {
     pub trace_id: String,
     /// The agent's manner of working, for log lines.
     pub mode: String,
+    /// Set by a call that outlasted an epoch: the next tick is not the guest's.
+    pub waited: bool,
     /// Held while the guest executes, given back while it waits.
     pub permit: Option<OwnedSemaphorePermit>,
     /// Its linear memories.
@@ -116,7 +121,9 @@ impl Hop {
     /// Remembers a line for the report of a crash, and says whether the log still has room.
     fn remember(&mut self, line: &str) -> Result<(), Stop> {
         const LAST: usize = 20;
-        self.spent.log_bytes += line.len() as u64;
+        // What the host writes around a line counts too, so that empty lines are not free.
+        const AROUND: u64 = 256;
+        self.spent.log_bytes += line.len() as u64 + AROUND;
         let most = self.grant.limits().log_kib;
         if self.spent.log_bytes > most * 1024 {
             return Err(Stop::Limit(format!("log_kib = {most}: the agent logs more than that")));
@@ -135,7 +142,12 @@ impl Hop {
 
     /// Milliseconds that are left of the wall clock limit.
     pub fn wall_left(&self) -> u64 {
-        u64::try_from(self.deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.deadline.borrow().saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Moves the wall clock's end by time that was not the run's.
+    fn extend(&mut self, by: std::time::Duration) {
+        self.deadline.send_modify(|deadline| *deadline += by);
     }
 
     /// The guest's clock at the last thing that it learnt.

@@ -1,17 +1,22 @@
 //! WIT `model` ⇄ the router.
 
 use policy::call::{CallError, Complete, Embed, Message, Speaker};
+use policy::denied::Denied;
 use policy::grant::Grant;
-use policy::judge::{Denied, Destination, Granted};
+use policy::judge::{Destination, Granted};
 use policy::tier::Tier;
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::perform::{Act, Bound, Failed, Reply, Who, perform};
+use super::perform::{Act, Bound, Failed, Reply, Who, perform, refuse};
 use super::wit::homeaiops::agent::{model, types};
 use super::{Hop, World};
 use crate::metrics::{self, name};
 use crate::router::{Completion, Stop, Trouble};
 use crate::store::journal::Usage;
+
+/// Largest schema that is parsed, in bytes: parsing is the host's work, not the guest's.
+const MOST_SCHEMA: usize = 64 * 1024;
 
 /// What the journal keeps of an answer, and the agent is told.
 #[derive(Serialize)]
@@ -40,6 +45,10 @@ impl Act for Complete {
         Bound { output_tokens: u64::from(self.max_output_tokens), usd_micros: world.router.most_cost(&destination.name, self) }
     }
 
+    async fn turn(world: &World, granted: &Granted<Self>) -> Option<OwnedSemaphorePermit> {
+        world.router.turn(granted).await
+    }
+
     async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<Answer>, Failed> {
         let started = tokio::time::Instant::now();
         let ended = world.router.complete(&granted).await;
@@ -57,6 +66,8 @@ impl Act for Complete {
         };
         let usd_micros = world.router.cost(group, completion.input, completion.output);
         metrics::observe(name::LLM_SECONDS, started.elapsed().as_secs_f64(), &labels);
+        #[expect(clippy::cast_precision_loss, reason = "micro-dollars of one call")]
+        metrics::shift(name::COST, usd_micros as f64 / 1e6, &labels);
         metrics::count(name::TOKENS, completion.input, &[a, b, c, ("direction", "input")]);
         metrics::count(name::TOKENS, completion.output, &[a, b, c, ("direction", "output")]);
         let violation = violation(granted.call(), &completion);
@@ -78,10 +89,12 @@ fn violation(call: &Complete, completion: &Completion) -> Option<String> {
         Ok(value) => value,
         Err(error) => return Some(format!("it is no JSON: {error}")),
     };
-    match jsonschema::validate(schema, &value) {
-        Ok(()) => None,
-        Err(error) => Some(format!("at `{}`: {}", error.instance_path(), error.masked())),
-    }
+    // It compiled when the call was taken; if it did not now, that would be said of the answer, never left unsaid.
+    let compiled = match jsonschema::validator_for(schema) {
+        Ok(compiled) => compiled,
+        Err(error) => return Some(format!("the schema does not compile: {}", error.masked())),
+    };
+    compiled.validate(&value).err().map(|error| format!("at `{}`: {}", error.instance_path(), error.masked()))
 }
 
 impl Act for Embed {
@@ -105,7 +118,7 @@ impl model::Host for Hop {
     async fn complete(&mut self, request: model::Request) -> wasmtime::Result<Result<model::Reply, types::Error>> {
         let call = match asked(request) {
             Ok(call) => call,
-            Err(text) => return Ok(Err(types::Error::Invalid(text))),
+            Err(text) => return Ok(Err(error(refuse::<Complete>(self, text).await?))),
         };
         Ok(perform(self, call).await?.map_err(error).map(|told| {
             let usage = told.usage.unwrap_or_default();
@@ -149,12 +162,15 @@ fn asked(request: model::Request) -> Result<Complete, String> {
     if request.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
         return Err("temperature must be between 0 and 2".into());
     }
+    if request.schema.as_ref().is_some_and(|schema| schema.len() > MOST_SCHEMA) {
+        return Err(format!("the schema is larger than {MOST_SCHEMA} bytes"));
+    }
     let schema: Option<serde_json::Value> = request
         .schema
         .map(|text| serde_json::from_str(&text).map_err(|error| format!("the schema is no JSON: {error}")))
         .transpose()?;
     if let Some(schema) = &schema {
-        jsonschema::meta::validate(schema).map_err(|error| format!("the schema is no JSON Schema: {error}"))?;
+        jsonschema::validator_for(schema).map_err(|error| format!("the schema does not compile: {}", error.masked()))?;
     }
     let messages = request
         .messages

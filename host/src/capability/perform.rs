@@ -6,13 +6,15 @@
 use std::time::Duration;
 
 use policy::call::{Call, CallError, Effect};
+use policy::denied::Denied;
 use policy::grant::Grant;
-use policy::judge::{self, Allowed, Denied, Destination, Granted};
+use policy::judge::{self, Allowed, Destination, Granted};
 use policy::tier::{Clearance, Label, Tier};
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
-use super::{Hop, Stop, World};
+use super::{Hop, Stop, TICK, World};
 use crate::metrics::{self, name};
 use crate::store::StoreError;
 use crate::store::journal::{self, Closing, Opening, Position, Usage};
@@ -34,6 +36,11 @@ pub trait Act: Call {
     /// What must be on disk before the effect, beside the intent itself.
     fn prepare(&self, _world: &World, _who: &Who) -> impl Future<Output = Result<(), Failed>> + Send {
         async { Ok(()) }
+    }
+
+    /// Its turn at a server that serves so many at once, held during the effect.
+    fn turn(_world: &World, _granted: &Granted<Self>) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send {
+        async { None }
     }
 
     /// Step 8, for this call.
@@ -79,6 +86,8 @@ pub enum Failed {
     Told(CallError),
     /// A server is in trouble: the next destination, or the run waits.
     Backend(String),
+    /// The run's wall clock ran out meanwhile: the run ends.
+    Overdue,
     /// Our own store: the run ends, and nobody is told a decision that nobody made.
     Store(StoreError),
 }
@@ -169,6 +178,7 @@ async fn attempt<C: Act>(
                 tries.push(tried("backend"));
                 last = Ok(said);
             }
+            Err(Failed::Overdue) => return Err(Stop::Limit("wall_s: the run took longer than that".into())),
             Err(Failed::Store(error)) => return Err(Stop::Store(error.to_string())),
         }
     }
@@ -178,20 +188,31 @@ async fn attempt<C: Act>(
     }
 }
 
-/// Takes the next place in the journal, within the limits of the run.
+/// Journals a call whose arguments make no sense: it is counted like any other, and the agent is told why.
+///
+/// # Errors
+/// [`Stop`] if the host ends the run.
+pub async fn refuse<C: Act>(hop: &mut Hop, text: String) -> Result<CallError, Stop> {
+    let opening = place::<C>(hop, "null".into())?;
+    let refused = recorded::<()>(hop, opening, Err(CallError::Invalid { text: text.clone() }), &[]).await?;
+    Ok(refused.err().unwrap_or(CallError::Invalid { text }))
+}
+
+/// Takes the next place in the journal for a call.
 fn open<C: Act>(hop: &mut Hop, call: &C) -> Result<Opening, Stop> {
+    let request = serde_json_canonicalizer::to_string(call).map_err(|error| Stop::Store(error.to_string()))?;
+    place::<C>(hop, request)
+}
+
+/// The next place in the journal, within the limits of the run.
+fn place<C: Act>(hop: &mut Hop, request: String) -> Result<Opening, Stop> {
     let limits = *hop.grant.limits();
     hop.at.seq += 1;
     hop.spent.host_calls += 1;
     if hop.spent.host_calls > limits.host_calls {
         return Err(Stop::Limit(format!("host_calls = {}: the agent makes more calls than that", limits.host_calls)));
     }
-    let unreadable = |error: serde_json::Error| Stop::Store(error.to_string());
-    let request = serde_json_canonicalizer::to_string(call).map_err(unreadable)?;
-    hop.spent.journal_bytes += request.len() as u64;
-    if hop.spent.journal_bytes > limits.journal_kib * 1024 {
-        return Err(Stop::Limit(format!("journal_kib = {}: the agent asks or is told more than that", limits.journal_kib)));
-    }
+    journaled(hop, request.len())?;
     Ok(Opening {
         at: hop.at.clone(),
         lease: hop.tenure.lease,
@@ -201,6 +222,16 @@ fn open<C: Act>(hop: &mut Hop, call: &C) -> Result<Opening, Stop> {
         label: hop.label,
         started_at: id::now(),
     })
+}
+
+/// Counts bytes that go into the journal.
+fn journaled(hop: &mut Hop, bytes: usize) -> Result<(), Stop> {
+    let most = hop.grant.limits().journal_kib;
+    hop.spent.journal_bytes = hop.spent.journal_bytes.saturating_add(bytes as u64);
+    if hop.spent.journal_bytes > most.saturating_mul(1024) {
+        return Err(Stop::Limit(format!("journal_kib = {most}: the agent asks or is told more than that")));
+    }
+    Ok(())
 }
 
 /// Version, kind and canonical request, hashed.
@@ -250,7 +281,7 @@ fn reserved<C: Act>(hop: &Hop, granted: Granted<C>) -> Result<Granted<C>, Denied
         ("output_tokens", limits.output_tokens, hop.spent.output_tokens, bound.output_tokens),
         ("usd_micros", limits.usd_micros, hop.spent.usd_micros, bound.usd_micros),
     ] {
-        if used + more > most {
+        if used.saturating_add(more) > most {
             return Err(Denied {
                 rule: "run_limit",
                 said: format!("{limit} = {most}: {used} are used and this call could use {more} more"),
@@ -271,12 +302,11 @@ async fn intended<C: Act>(hop: &mut Hop, opening: &Opening, call: &C) -> Result<
     match C::EFFECT {
         Effect::None => Ok(()),
         Effect::Repeatable => {
-            let gone = |error: StoreError| Stop::Store(error.to_string());
-            journal::start(&hop.world.db, opening.clone()).await.map_err(gone)?;
+            held(journal::start(&hop.world.db, opening.clone()).await)?;
             match call.prepare(&hop.world, &who(hop)).await {
-                Err(Failed::Store(error)) => Err(gone(error)),
+                Err(Failed::Store(error)) => Err(Stop::Store(error.to_string())),
                 // Whatever else is wrong shows again in the effect, which tells the agent.
-                Ok(()) | Err(Failed::Told(_) | Failed::Backend(_)) => Ok(()),
+                Ok(()) | Err(Failed::Told(_) | Failed::Backend(_) | Failed::Overdue) => Ok(()),
             }
         }
     }
@@ -286,10 +316,18 @@ async fn intended<C: Act>(hop: &mut Hop, opening: &Opening, call: &C) -> Result<
 async fn effect<C: Act>(hop: &mut Hop, granted: Granted<C>) -> Result<Reply<C::Answer>, Failed> {
     passed("effect", C::KIND);
     drop(hop.permit.take());
+    let began = Instant::now();
+    // Waiting for one's turn at a busy server is nobody's fault: the wall clock stands still meanwhile.
+    let turn = C::turn(&hop.world, &granted).await;
+    hop.extend(began.elapsed());
     let left = Duration::from_millis(hop.wall_left());
     let ended = timeout(left, C::act(hop.world.clone(), granted, who(hop))).await;
+    drop(turn);
+    let waited_for_permit = Instant::now();
     hop.permit = hop.world.executing.clone().acquire_owned().await.ok();
-    ended.unwrap_or_else(|_| Err(Failed::Told(CallError::Failed { text: "the run's wall clock ran out".into() })))
+    hop.extend(waited_for_permit.elapsed());
+    hop.waited |= began.elapsed() >= TICK;
+    ended.unwrap_or(Err(Failed::Overdue))
 }
 
 /// Step 9. Result, label and use become one journal record; a refusal is a result like any other.
@@ -312,7 +350,7 @@ async fn recorded<A: Serialize>(
     }
     let finished_at = id::now();
     let bytes = (opening.request.len() + answer.len()) as u64;
-    hop.spent.journal_bytes += answer.len() as u64;
+    journaled(hop, answer.len())?;
     let closing = Closing {
         state,
         answer,
@@ -323,7 +361,7 @@ async fn recorded<A: Serialize>(
         finished_at,
     };
     let (kind, started_at, reference) = (opening.kind, opening.started_at, opening.at.reference());
-    journal::record(&hop.world.db, opening, closing).await.map_err(|error| Stop::Store(error.to_string()))?;
+    held(journal::record(&hop.world.db, opening, closing).await)?;
     hop.clock.advance(finished_at);
     metrics::count(name::JOURNAL_BYTES, bytes, &[]);
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one call")]
@@ -332,8 +370,8 @@ async fn recorded<A: Serialize>(
     match ended {
         Ok((reply, destination)) => {
             if let Some(usage) = &reply.usage {
-                hop.spent.output_tokens += usage.output;
-                hop.spent.usd_micros += usage.usd_micros;
+                hop.spent.output_tokens = hop.spent.output_tokens.saturating_add(usage.output);
+                hop.spent.usd_micros = hop.spent.usd_micros.saturating_add(usage.usd_micros);
             }
             let (answer, usage) = (reply.answer, reply.usage);
             Ok(Ok(Told { reference, answer, label: hop.label, destination: destination.name, usage }))
@@ -344,6 +382,15 @@ async fn recorded<A: Serialize>(
             }
             Ok(Err(error))
         }
+    }
+}
+
+/// Whether a journal entry was written: it is not, if another worker has the task.
+fn held(written: Result<bool, StoreError>) -> Result<(), Stop> {
+    match written {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Stop::LeaseLost),
+        Err(error) => Err(Stop::Store(error.to_string())),
     }
 }
 

@@ -2,8 +2,9 @@
 //! file again.
 
 use policy::call::{CallError, VaultAppend, VaultEntries, VaultRead, VaultSearch, VaultWrite};
+use policy::denied::Denied;
 use policy::grant::Grant;
-use policy::judge::{Denied, Destination, Granted};
+use policy::judge::{Destination, Granted};
 use policy::tier::Tier;
 use serde_json::{Value, json};
 
@@ -39,9 +40,19 @@ impl Act for VaultRead {
         Ok(vec![world.vault.destination(&self.path)])
     }
 
-    async fn act(world: World, granted: Granted<Self>, _who: Who) -> Result<Reply<File>, Failed> {
+    async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<File>, Failed> {
         let file = world.vault.read(&granted).await?;
-        Ok(Reply { answer: file, tier: granted.destination().yields, usage: None })
+        let tier = granted.destination().yields.max(file.carries);
+        if !readable(&who.grant, tier) {
+            let (tier, at) = (tier.as_str(), who.grant.at().to_owned());
+            return Err(Failed::Told(CallError::Denied {
+                rule: "agent_clearance".into(),
+                said: format!("`{}` carries {tier} data and its agent is not cleared for that", granted.call().path),
+                hint: format!("set clearance = \"{tier}\" in {at}"),
+                at,
+            }));
+        }
+        Ok(Reply { answer: file, tier, usage: None })
     }
 }
 
@@ -129,13 +140,13 @@ impl Act for VaultAppend {
 
     async fn prepare(&self, world: &World, who: &Who) -> Result<(), Failed> {
         let own = artefacts::contents(&world.db, &who.at.task, &self.path).await?;
-        intend(world, who, &self.path, &world.vault.extended(self, own).await?).await
+        intend(world, who, &self.path, &world.vault.extended(self, own, who.label.tier).await?).await
     }
 
     async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<()>, Failed> {
         let call = granted.call();
         let own = artefacts::contents(&world.db, &who.at.task, &call.path).await?;
-        let text = world.vault.extended(call, own.clone()).await?;
+        let text = world.vault.extended(call, own.clone(), who.label.tier).await?;
         world.vault.append(&granted, text.clone(), own).await?;
         wrote(&world, &who, &call.path, &text).await?;
         Ok(Reply { answer: (), tier: Tier::Public, usage: None })

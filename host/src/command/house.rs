@@ -62,9 +62,20 @@ impl House {
     pub(super) async fn run(self, listener: TcpListener, drain: CancellationToken) -> anyhow::Result<()> {
         let routes = surface::routes(self.state);
         let serving = axum::serve(listener, routes).with_graceful_shutdown(drain.clone().cancelled_owned());
-        let worker = tokio::spawn(self.worker.run(drain));
-        serving.await.context("the server ended")?;
-        worker.await.context("the worker ended")
+        let grace = self.worker.grace;
+        let worker = tokio::spawn(self.worker.run(drain.clone()));
+        // A connection that stalls in the middle of a request must not keep the process alive.
+        let overdue = async {
+            drain.cancelled().await;
+            tokio::time::sleep(grace).await;
+        };
+        let served = tokio::select! {
+            served = serving.into_future() => served.context("the server ended"),
+            () = overdue => Ok(()),
+        };
+        drain.cancel();
+        worker.await.context("the worker ended")?;
+        served
     }
 
     /// Works without a port.

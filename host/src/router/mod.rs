@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policy::call::{Complete, Message, Speaker};
-use policy::judge::{Denied, Destination, Granted};
+use policy::denied::Denied;
+use policy::judge::{Destination, Granted};
 use policy::route::{self, Ask};
 use serde::{Serialize, Serializer};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Group, Inference, Kind};
@@ -137,7 +138,13 @@ impl Router {
         price.map_or(0, |price| (input as f64 * price.input + output as f64 * price.output).ceil().max(0.0) as u64)
     }
 
-    /// Asks the model of the granted destination.
+    /// A turn at the backend of the granted destination: groups with one URL share them.
+    pub async fn turn(&self, granted: &Granted<Complete>) -> Option<OwnedSemaphorePermit> {
+        let group = self.groups.get(&granted.destination().name)?;
+        self.backends.get(&group.url)?.clone().acquire_owned().await.ok()
+    }
+
+    /// Asks the model of the granted destination; its turn is the caller's to hold.
     ///
     /// # Errors
     /// [`Trouble`].
@@ -145,16 +152,13 @@ impl Router {
         let at = &granted.destination().name;
         let unknown = || Trouble::Call(format!("there is no group `{at}`"));
         let group = self.groups.get(at).ok_or_else(unknown)?;
-        let backend = self.backends.get(&group.url).ok_or_else(unknown)?;
-        let _turn = backend.acquire().await.map_err(|_| unknown())?;
-
-        metrics::shift(name::BACKEND_INFLIGHT, 1.0, &[("group", at)]);
+        let _counted = InFlight::at(at);
         let started = Instant::now();
         let answer = self.ask(group, granted.call(), Deadlines::of(group, granted.call(), started)).await;
-        metrics::shift(name::BACKEND_INFLIGHT, -1.0, &[("group", at)]);
         let up = !matches!(answer, Err(Trouble::Backend(_)));
         metrics::set(name::BACKEND_UP, f64::from(u8::from(up)), &[("group", at)]);
-        answer.map_err(|trouble| match trouble {
+        let bounded = answer.map(|answer| counted(answer, granted.call()));
+        bounded.map_err(|trouble| match trouble {
             Trouble::Backend(said) => Trouble::Backend(format!("group `{at}` at {}: {said}", group.url)),
             Trouble::Call(said) => Trouble::Call(format!("group `{at}`: {said}")),
         })
@@ -186,6 +190,33 @@ impl Router {
         keyed(request, group).send().await?;
         Ok(())
     }
+}
+
+/// Counts a call under way, however it ends.
+struct InFlight(String);
+
+impl InFlight {
+    fn at(group: &str) -> Self {
+        metrics::shift(name::BACKEND_INFLIGHT, 1.0, &[("group", group)]);
+        Self(group.to_owned())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::shift(name::BACKEND_INFLIGHT, -1.0, &[("group", &self.0)]);
+    }
+}
+
+/// A server that counts nothing, or nonsense, is taken at the upper bound that was reserved.
+fn counted(mut answer: Completion, call: &Complete) -> Completion {
+    let (prompt, most) = (call.prompt_bytes(), u64::from(call.max_output_tokens));
+    if answer.input == 0 && answer.output == 0 {
+        (answer.input, answer.output) = (prompt, most);
+    }
+    answer.output = answer.output.min(u64::from(u32::MAX));
+    answer.input = answer.input.min(u64::from(u32::MAX));
+    answer
 }
 
 /// When to give up on a server.
@@ -233,7 +264,7 @@ async fn opened(request: reqwest::RequestBuilder, deadlines: Deadlines, expected
     if status.is_success() && kind.starts_with(expected) {
         return Ok(response);
     }
-    let body = deadlines.next(false, egress::text(response, 64 * 1024)).await??;
+    let body = deadlines.next(false, egress::start_of(response, 64 * 1024)).await??;
     let said = format!("it answered {status}: {}", body.trim().chars().take(300).collect::<String>());
     Err(match status.as_u16() {
         200..=299 => Trouble::Backend(format!("it answered `{kind}` where {expected} was due: is that a model server?")),

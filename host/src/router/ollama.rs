@@ -10,7 +10,7 @@ use tokio_util::io::StreamReader;
 
 use super::{Completion, Deadlines, MOST_BYTES, Stop, Trouble, address, opened, spoken};
 use crate::config::Group;
-use crate::egress::Client;
+use crate::egress::{self, Client};
 
 /// How long the server keeps the model loaded after a call.
 const KEEP_ALIVE: &str = "30m";
@@ -71,7 +71,7 @@ pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, de
     let request = super::keyed(client.post(&address(&group.url, "api/chat"))?, group).json(&body);
     let response = opened(request, deadlines, "application/x-ndjson").await?;
 
-    let bytes = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other));
+    let bytes = StreamReader::new(Box::pin(egress::capped(response, MOST_BYTES).map_err(std::io::Error::other)));
     let mut lines = FramedRead::new(bytes, LinesCodec::new_with_max_length(MOST_BYTES));
     let mut answer = Completion::default();
     while let Some(line) = deadlines.next(!answer.text.is_empty(), lines.next()).await? {

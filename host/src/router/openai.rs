@@ -9,7 +9,7 @@ use tokio_stream::StreamExt;
 
 use super::{Completion, Deadlines, MOST_BYTES, Stop, Trouble, address, opened, spoken};
 use crate::config::Group;
-use crate::egress::Client;
+use crate::egress::{self, Client};
 
 #[derive(Serialize)]
 struct Request<'c> {
@@ -85,7 +85,7 @@ pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, de
     let request = super::keyed(client.post(&address(&group.url, "v1/chat/completions"))?, group).json(&body);
     let response = opened(request, deadlines, "text/event-stream").await?;
 
-    let mut events = response.bytes_stream().eventsource();
+    let mut events = Box::pin(egress::capped(response, MOST_BYTES)).eventsource();
     let mut answer = Completion { model: group.model.clone(), ..Completion::default() };
     let mut finished = false;
     while let Some(event) = deadlines.next(!answer.text.is_empty(), events.next()).await? {

@@ -98,6 +98,11 @@ fn handed(handed: Handed) -> types::Handed {
     types::Handed { agent: handed.agent, text, data, citations, tier: tier(handed.tier) }
 }
 
+/// Text without NUL, which not every store can keep.
+pub(super) fn clean(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
 pub(super) fn outcome(outcome: wit::Outcome) -> Outcome {
     let cited = |citations: Vec<types::Citation>| {
         citations
@@ -107,17 +112,17 @@ pub(super) fn outcome(outcome: wit::Outcome) -> Outcome {
     };
     match outcome {
         wit::Outcome::Answer(answer) => {
-            Outcome::Answer { text: answer.text, data: answer.data, citations: cited(answer.citations), wrote: answer.wrote }
+            Outcome::Answer { text: clean(answer.text), data: answer.data, citations: cited(answer.citations), wrote: answer.wrote }
         }
         wit::Outcome::Handoff(handoff) => Outcome::Handoff {
             to: handoff.to,
             why: handoff.why,
-            text: handoff.text,
+            text: clean(handoff.text),
             data: handoff.data,
             citations: cited(handoff.citations),
         },
         wit::Outcome::Reject(rejection) => {
-            Outcome::Reject { why: rejection.why, suggested: rejection.suggested, keep: rejection.keep }
+            Outcome::Reject { why: clean(rejection.why), suggested: rejection.suggested, keep: rejection.keep }
         }
     }
 }

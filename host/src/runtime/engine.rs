@@ -1,15 +1,12 @@
 //! wasmtime's settings, the ticker that bounds execution, and the cache of compiled components.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::capability::TICK;
 use crate::id;
-
-/// Length of one epoch: the grain of the CPU limit.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// How many instances there may be, and how large.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,8 @@ use std::time::Duration;
 use policy::manifest::Manifest;
 use policy::next::Fault;
 use policy::task::Outcome;
-use tokio::time::timeout_at;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -21,14 +22,15 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::capability::wit::{Everything, EverythingPre};
-use crate::capability::{self, Hop, Memory, Stop, Stream};
+use crate::capability::{self, Hop, Memory, Stop, Stream, TICK};
 use crate::metrics::{self, name};
 
 pub use brief::Brief;
 
 /// Bounds of `describe`, which runs before any manifest is known.
 const BOOTSTRAP_MIB: u64 = 64;
-const BOOTSTRAP_TIME: Duration = Duration::from_millis(200);
+const BOOTSTRAP_CPU: Duration = Duration::from_millis(200);
+const BOOTSTRAP_WALL: Duration = Duration::from_secs(5);
 
 /// A component that is ready to run: checked, compiled, linked to what it was granted.
 #[derive(Clone)]
@@ -50,6 +52,7 @@ struct Bootstrap {
     memory: Memory,
     wasi: WasiCtx,
     table: ResourceTable,
+    ticks_left: u128,
 }
 
 impl WasiView for Bootstrap {
@@ -68,14 +71,24 @@ pub async fn describe(engine: &Engine, component: &Component) -> wasmtime::Resul
     capability::link_empty_wasi(&mut linker)?;
     monotonic_clock::add_to_linker::<Bootstrap, WasiClocks>(&mut linker, Bootstrap::clocks)?;
     trap_ours(&mut linker, engine, component)?;
-    let bootstrap = Bootstrap { memory: Memory::mib(BOOTSTRAP_MIB), wasi: WasiCtx::default(), table: ResourceTable::new() };
+    let ticks_left = BOOTSTRAP_CPU.as_millis() / TICK.as_millis();
+    let bootstrap =
+        Bootstrap { memory: Memory::mib(BOOTSTRAP_MIB), wasi: WasiCtx::default(), table: ResourceTable::new(), ticks_left };
     let mut store = Store::new(engine, bootstrap);
     store.limiter(|bootstrap| &mut bootstrap.memory);
-    let ticks = BOOTSTRAP_TIME.as_millis() / engine::TICK.as_millis();
-    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(1).max(1));
-    let world = Everything::instantiate_async(&mut store, component, &linker).await?;
-    let manifest = world.homeaiops_agent_agent().call_describe(&mut store).await?;
-    Ok(brief::manifest(manifest))
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut context| {
+        let left = &mut context.data_mut().ticks_left;
+        *left = left.checked_sub(1).ok_or_else(|| wasmtime::Error::msg(format!("it computes longer than {BOOTSTRAP_CPU:?}")))?;
+        Ok(UpdateDeadline::Yield(1))
+    });
+    // Epochs bound a guest that computes; one that sleeps is bounded by the wall.
+    let described = timeout(BOOTSTRAP_WALL, async {
+        let world = Everything::instantiate_async(&mut store, component, &linker).await?;
+        world.homeaiops_agent_agent().call_describe(&mut store).await
+    });
+    let late = |_| Err(wasmtime::Error::msg(format!("it takes longer than {BOOTSTRAP_WALL:?}")));
+    described.await.unwrap_or_else(late).map(brief::manifest)
 }
 
 /// Every function of our own interfaces traps.
@@ -108,7 +121,7 @@ pub enum Ended {
 /// Runs one hop: a fresh store, one call of `handle`. The hop comes back with what it has read and used.
 pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome, Ended>) {
     let engine = ready.pre.engine().clone();
-    let deadline = hop.deadline;
+    let deadline = hop.deadline.subscribe();
     let mut store = Store::new(&engine, hop);
     store.limiter(|hop| &mut hop.memory);
     let output = MemoryOutputPipe::new(log_bytes(store.data()));
@@ -124,11 +137,15 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
         metrics::observe(name::INSTANCE_SECONDS, asked.elapsed().as_secs_f64(), &[]);
         world.homeaiops_agent_agent().call_handle(&mut store, &brief.into_wit()).await
     };
-    let ended = match timeout_at(deadline, called).await {
-        Ok(Ok(Ok(outcome))) => Ok(brief::outcome(outcome)),
-        Ok(Ok(Err(said))) => Err(Ended::Fault(Fault::GaveUp(said))),
-        Ok(Err(trap)) => Err(why(&trap, &store.data().memory)),
-        Err(_) => Err(Ended::Fault(Fault::Limit("wall_s: the run took longer than that".into()))),
+    let called = tokio::select! {
+        called = called => Some(called),
+        () = passed(deadline) => None,
+    };
+    let ended = match called {
+        Some(Ok(Ok(outcome))) => Ok(brief::outcome(outcome)),
+        Some(Ok(Err(said))) => Err(Ended::Fault(Fault::GaveUp(brief::clean(said)))),
+        Some(Err(trap)) => Err(why(&trap, &store.data().memory)),
+        None => Err(Ended::Fault(Fault::Limit("wall_s: the run took longer than that".into()))),
     };
     let mut hop = store.into_data();
     let ended = match said(&mut hop, &output) {
@@ -140,9 +157,23 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
     (hop, ended)
 }
 
-/// Called for each epoch in which the guest executed.
+/// Ends when the deadline has passed, wherever it has moved to by then.
+async fn passed(mut deadline: watch::Receiver<Instant>) {
+    loop {
+        let at = *deadline.borrow_and_update();
+        tokio::select! {
+            () = sleep_until(at) => return,
+            moved = deadline.changed() => if moved.is_err() { return },
+        }
+    }
+}
+
+/// Called in each epoch in which the guest executes; the first after a wait is not billed to it.
 fn tick(hop: &mut Hop) -> wasmtime::Result<UpdateDeadline> {
-    hop.spent.cpu_ms += u64::try_from(engine::TICK.as_millis()).unwrap_or(1);
+    if std::mem::take(&mut hop.waited) {
+        return Ok(UpdateDeadline::Yield(1));
+    }
+    hop.spent.cpu_ms += u64::try_from(TICK.as_millis()).unwrap_or(1);
     let most = hop.grant.limits().cpu_ms;
     if hop.spent.cpu_ms > most {
         return Err(Stop::Limit(format!("cpu_ms = {most}: the agent computes longer than that")).into());

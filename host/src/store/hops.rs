@@ -98,20 +98,26 @@ pub async fn of(db: &Db, task: &str) -> Result<Vec<Hop>, StoreError> {
     rows.into_iter().map(Hop::try_from).collect()
 }
 
-/// Starts the next run of a hop, pinned to a component; the number of the run.
-pub async fn start(db: &Db, task: String, seq: u32, digest: String, now: Timestamp) -> Result<u32, StoreError> {
-    const SQL: &str = "update hop set status = 'running', run = run + 1, digest = $3, started_at = $4, error = null \
-         where task = $1 and seq = $2 returning run";
+/// Starts the next run of a hop (task, seq, lease), pinned to a component; the number of the run, or `None` if the lease is lost.
+pub async fn start(
+    db: &Db,
+    (task, seq, lease): (String, u32, i64),
+    digest: String,
+    now: Timestamp,
+) -> Result<Option<u32>, StoreError> {
+    const SQL: &str = "update hop set status = 'running', run = run + 1, digest = $3, started_at = $4, error = null, \
+         outcome = null, finished_at = null where task = $1 and seq = $2 \
+         and exists (select 1 from task where id = $1 and lease = $5 and status = 'running') returning run";
 
-    let run: i64 = db
+    let run: Option<i64> = db
         .write(move |tx| {
             Box::pin(async move {
                 Ok(within!(tx, connection => sqlx::query_scalar(SQL).bind(task).bind(i64::from(seq)).bind(digest).bind(now.0)
-                    .fetch_one(&mut **connection).await)?)
+                    .bind(lease).fetch_optional(&mut **connection).await)?)
             })
         })
         .await?;
-    Ok(u32::try_from(run).unwrap_or(u32::MAX))
+    Ok(run.map(|run| u32::try_from(run).unwrap_or(u32::MAX)))
 }
 
 /// Records how a run of a hop ended: its outcome, or the error of a run that failed.

@@ -78,20 +78,22 @@ pub struct Usage {
     pub usd_micros: u64,
 }
 
-/// Writes a started entry: an intent.
-pub async fn start(db: &Db, opening: Opening) -> Result<(), StoreError> {
+/// Writes a started entry: an intent. `false`, and nothing is written, if the lease is not held any more.
+pub async fn start(db: &Db, opening: Opening) -> Result<bool, StoreError> {
     put(db, opening, None).await
 }
 
-/// Writes an entry with its answer; one that was started is closed by it.
-pub async fn record(db: &Db, opening: Opening, closing: Closing) -> Result<(), StoreError> {
+/// Writes an entry with its answer; one that was started is closed by it. `false`, and nothing is written, if the lease is not
+/// held any more.
+pub async fn record(db: &Db, opening: Opening, closing: Closing) -> Result<bool, StoreError> {
     put(db, opening, Some(closing)).await
 }
 
-async fn put(db: &Db, opening: Opening, closing: Option<Closing>) -> Result<(), StoreError> {
+async fn put(db: &Db, opening: Opening, closing: Option<Closing>) -> Result<bool, StoreError> {
     const SQL: &str = "insert into journal (task, hop, run, seq, lease, kind, fingerprint, state, request, answer, tries, \
          destination, tier, tainted, model, input_tokens, output_tokens, usd_micros, started_at, finished_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20 \
+         where exists (select 1 from task where id = $1 and lease = $5 and status = 'running') \
          on conflict (task, hop, run, seq) do update set state = excluded.state, answer = excluded.answer, \
          tries = excluded.tries, destination = excluded.destination, tier = excluded.tier, tainted = excluded.tainted, \
          model = excluded.model, input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, \
@@ -104,7 +106,7 @@ async fn put(db: &Db, opening: Opening, closing: Option<Closing>) -> Result<(), 
     db.write(move |tx| {
         Box::pin(async move {
             let at = opening.at;
-            within!(tx, connection => sqlx::query(SQL)
+            Ok(within!(tx, connection => sqlx::query(SQL)
                 .bind(&at.task)
                 .bind(i64::from(at.hop))
                 .bind(i64::from(at.run))
@@ -127,8 +129,7 @@ async fn put(db: &Db, opening: Opening, closing: Option<Closing>) -> Result<(), 
                 .bind(closing.as_ref().map(|closing| closing.finished_at.0))
                 .execute(&mut **connection)
                 .await
-                .map(|_| ()))?;
-            Ok(())
+                .map(|done| done.rows_affected() == 1))?)
         })
     })
     .await

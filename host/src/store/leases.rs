@@ -107,15 +107,15 @@ pub(super) async fn void(db: &Db) -> Result<(), StoreError> {
     .await
 }
 
-/// Ends tasks whose time to live has passed before they ran; their ids.
-pub async fn expire(db: &Db, now: Timestamp) -> Result<Vec<String>, StoreError> {
+/// Ends tasks whose time to live has passed before they ran: id, trace and source of each.
+pub async fn expire(db: &Db, now: Timestamp) -> Result<Vec<(String, String, String)>, StoreError> {
     const SQL: &str = "update task set status = 'expired', finished_at = $1, error_code = $2, \
          error_message = 'its time to live passed before it was done; nothing was executed after that' \
-         where status in ('pending', 'awaiting_backend', 'awaiting_approval') and expires_at <= $1 returning id";
+         where status in ('pending', 'awaiting_backend', 'awaiting_approval') and expires_at <= $1 returning id, trace_id, source";
 
     db.write(move |tx| {
         Box::pin(async move {
-            Ok(within!(tx, connection => sqlx::query_scalar(SQL).bind(now.0).bind(ErrorCode::TtlExpired.as_str())
+            Ok(within!(tx, connection => sqlx::query_as(SQL).bind(now.0).bind(ErrorCode::TtlExpired.as_str())
                 .fetch_all(&mut **connection).await)?)
         })
     })
@@ -142,8 +142,11 @@ pub enum Settlement {
         /// For what it waits.
         waits_for: String,
     },
-    /// Given back as it was: the host drains.
-    Release,
+    /// Given back as it was: the host drains, or cannot go on.
+    Release {
+        /// Not before.
+        at: Timestamp,
+    },
     /// It failed.
     Failed {
         /// Stable.
@@ -153,19 +156,21 @@ pub enum Settlement {
     },
 }
 
-/// Ends a lease; `false` if it was lost, and then nothing has changed.
+/// Ends a lease, with the label that the task has reached if a hop ended; `false` if the lease was lost, and then nothing has
+/// changed.
 pub async fn settle(
     tx: &mut Tx<'_>,
     (id, lease): (&str, i64),
-    label: Label,
+    label: Option<Label>,
     how: Settlement,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    const SQL: &str = "update task set status = $3, label = $4, tainted = $5, output = $6, error_code = $7, \
+    const SQL: &str = "update task set status = $3, label = coalesce($4, label), tainted = coalesce($5, tainted), output = $6, error_code = $7, \
          error_message = $8, waits_for = $9, run_at = coalesce($10, run_at), finished_at = $11, attempts = attempts + $12, \
          owner = null, lease_until = null where id = $1 and lease = $2 and status = 'running'";
 
     let (mut output, mut code, mut message, mut waits_for, mut run_at, mut finished_at) = (None, None, None, None, None, None);
+    let mut failed_runs = 0_i64;
     let status = match how {
         Settlement::Done { output: text } => {
             output = Some(text);
@@ -173,6 +178,7 @@ pub async fn settle(
             Status::Done
         }
         Settlement::Retry { at } => {
+            failed_runs = 1;
             run_at = Some(at.0);
             Status::Pending
         }
@@ -181,21 +187,24 @@ pub async fn settle(
             waits_for = Some(what);
             Status::AwaitingBackend
         }
-        Settlement::Release => Status::Pending,
+        Settlement::Release { at } => {
+            run_at = Some(at.0);
+            Status::Pending
+        }
         Settlement::Failed { code: why, message: text } => {
+            failed_runs = 1;
             code = Some(why.as_str());
             message = Some(text);
             finished_at = Some(now.0);
             Status::Failed
         }
     };
-    let failed_runs = i64::from(run_at.is_some() && waits_for.is_none() || code.is_some());
     Ok(within!(tx, connection => sqlx::query(SQL)
         .bind(id)
         .bind(lease)
         .bind(status.as_str())
-        .bind(label.tier.as_str())
-        .bind(i64::from(label.tainted))
+        .bind(label.map(|label| label.tier.as_str()))
+        .bind(label.map(|label| i64::from(label.tainted)))
         .bind(output)
         .bind(code)
         .bind(message)

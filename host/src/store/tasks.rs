@@ -73,6 +73,8 @@ pub struct Leased {
     pub task: Task,
     /// The fencing number.
     pub lease: i64,
+    /// Since when it could have been leased.
+    pub due_at: Timestamp,
 }
 
 /// A task about to be enqueued.
@@ -120,6 +122,7 @@ pub(super) struct Row {
     backoff_seconds: i64,
     attempts: i64,
     lease: i64,
+    run_at: i64,
     created_at: i64,
     started_at: Option<i64>,
     finished_at: Option<i64>,
@@ -166,7 +169,7 @@ impl TryFrom<Row> for Leased {
             conversation_id: row.conversation_id,
             trace_id: row.trace_id,
         };
-        Ok(Self { task, lease: row.lease })
+        Ok(Self { task, lease: row.lease, due_at: Timestamp(row.run_at) })
     }
 }
 

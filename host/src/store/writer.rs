@@ -39,7 +39,7 @@ impl Writer {
         T: Send + 'static,
         J: for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
     {
-        let gone = |_| StoreError::Commit("the writer has ended".into());
+        let gone = |_| StoreError::Commit("the transaction could not begin, or the writer has ended: see the log".into());
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
             Box::pin(async move {
@@ -68,7 +68,8 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Job>)
         }
         let mut done = Vec::with_capacity(group.len());
         let failed = commit(&mut connection, group, &mut done).await.err().map(|error| error.to_string());
-        if failed.is_some() {
+        if let Some(error) = &failed {
+            tracing::error!(event = "store_unavailable", error, "a group of writes was not committed: {error}");
             // The transaction may or may not be open still; a second failure here says nothing new.
             let _ = sqlx::query("rollback").execute(&mut connection).await;
         }

@@ -1,6 +1,7 @@
 //! `GET /agents` and `GET /agents/{id}`: who serves, with what, and which files do not.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use policy::task::Role;
@@ -22,8 +23,13 @@ pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result
 }
 
 /// One agent.
-pub(super) async fn show(Shared(state): Shared<State>, caller: Caller, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn show(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, ApiError> {
     operators_only(&caller)?;
+    let Path(id) = id?;
     let agent = state.fleet.agent(&id).ok_or_else(|| ApiError::not_found("agent", &id))?;
     Ok(Json(shown(&state, agent)))
 }

@@ -1,9 +1,12 @@
 //! Who calls: a bearer token, or, on a loopback host without tokens, its operator, if the request was really meant for us.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State as Shared};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use url::Host;
 
 use super::State;
 use super::error::ApiError;
@@ -27,7 +30,7 @@ impl FromRequestParts<State> for Caller {
 
 fn authenticate(headers: &HeaderMap, config: &Config) -> Result<Caller, ApiError> {
     if config.auth.tokens.is_empty() {
-        return meant_for_us(headers, config).map(|()| Caller::loopback());
+        return Ok(Caller::loopback());
     }
     let refused =
         |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", message, "send Authorization: Bearer TOKEN");
@@ -43,25 +46,49 @@ fn authenticate(headers: &HeaderMap, config: &Config) -> Result<Caller, ApiError
     known.map(Caller::of).ok_or_else(|| refused("the token is not known"))
 }
 
-/// A page in a browser can reach loopback too: it is told by the name it used, or by its own origin.
-fn meant_for_us(headers: &HeaderMap, config: &Config) -> Result<(), ApiError> {
+/// Lets a request through to a host without tokens only if it was meant for it: a page in a browser can reach loopback too, but
+/// says by which name it did, and from where.
+pub(super) async fn meant_for_us(Shared(state): Shared<State>, request: Request, next: Next) -> Result<Response, ApiError> {
+    if state.config.auth.tokens.is_empty() {
+        named(request.headers(), &state.config)?;
+    }
+    Ok(next.run(request).await)
+}
+
+fn named(headers: &HeaderMap, config: &Config) -> Result<(), ApiError> {
     let public = reqwest::Url::parse(&config.server.public_url).ok();
-    let ours = |host: &str| {
-        matches!(host, "localhost" | "127.0.0.1" | "[::1]" | "::1")
-            || public.as_ref().and_then(reqwest::Url::host_str).is_some_and(|public| public == host)
+    let host = text(headers, &HOST).map(|host| (host, reqwest::Url::parse(&format!("http://{host}")).ok()));
+    let is_ours = |url: &reqwest::Url| {
+        let by_address = match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        by_address || public.as_ref().is_some_and(|public| public.host() == url.host())
     };
-    let host_of = |authority: &str| reqwest::Url::parse(&format!("http://{authority}")).ok()?.host_str().map(str::to_owned);
-    if let Some(host) = text(headers, &HOST)
-        && !host_of(host).is_some_and(|host| ours(&host))
+    if let Some((shown, parsed)) = &host
+        && !parsed.as_ref().is_some_and(is_ours)
     {
         let hint = "call it by its loopback address, or set [server] public_url; configure tokens to serve other names";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_host", format!("Host `{host}` is not this server"), hint));
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_host", format!("Host `{shown}` is not this server"), hint));
     }
-    if let Some(origin) = text(headers, &ORIGIN)
-        && !reqwest::Url::parse(origin).ok().and_then(|url| url.host_str().map(&ours)).unwrap_or(false)
-    {
-        let hint = "requests of other sites' pages need a token";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", format!("Origin `{origin}` is not this server"), hint));
+    // Another port of this machine is another site.
+    let same = |origin: &reqwest::Url, url: &reqwest::Url| {
+        origin.host() == url.host() && origin.port_or_known_default() == url.port_or_known_default()
+    };
+    if let Some(shown) = text(headers, &ORIGIN) {
+        let own = [host.and_then(|(_, parsed)| parsed), public];
+        let origin = reqwest::Url::parse(shown).ok();
+        if !origin.is_some_and(|origin| own.iter().flatten().any(|url| same(&origin, url))) {
+            let hint = "requests of other sites' pages need a token";
+            return Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "foreign_origin",
+                format!("Origin `{shown}` is not this server"),
+                hint,
+            ));
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Our errors as status and `{"error":{code,message,hint}}`. The only such place.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use policy::household::Blocked;
@@ -23,6 +23,11 @@ pub struct ApiError {
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), hint: hint.into() }
+    }
+
+    /// A 4xx: the request was wrong, not the host.
+    pub(super) fn is_the_callers(&self) -> bool {
+        self.status.is_client_error()
     }
 
     pub(super) fn not_found(what: &str, id: &str) -> Self {
@@ -56,6 +61,12 @@ impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
         let hint = "status, source, agent, limit and before narrow a list; full=1 shows prompts";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "schema", rejection.body_text(), hint)
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", rejection.body_text(), "check the id")
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) async fn post(
     match accept(&state, &caller, &headers, body).await {
         Ok(accepted) => Ok((StatusCode::ACCEPTED, Json(accepted))),
         Err(refused) => {
-            count_rejection(refused.code);
+            if refused.is_the_callers() {
+                count_rejection(refused.code);
+            }
             tracing::warn!(event = "inbox_rejected", code = refused.code, token = caller.name, "a request was turned away");
             Err(refused)
         }

@@ -47,5 +47,6 @@ pub fn routes(state: State) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(ApiError::no_route)
         .method_not_allowed_fallback(ApiError::no_method)
+        .layer(axum::middleware::from_fn_with_state(state.clone(), auth::meant_for_us))
         .with_state(state)
 }

@@ -2,7 +2,7 @@
 //! `internal`, and none of the machinery.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use policy::task::{Role, Status, Timestamp};
@@ -95,11 +95,12 @@ pub(super) async fn list(
 pub(super) async fn show(
     Shared(state): Shared<State>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     depth: Result<Query<Depth>, QueryRejection>,
 ) -> Result<Json<api::Task>, ApiError> {
     let db = &state.world.db;
     let view = View::of(&caller);
+    let Path(id) = id?;
     let full = view.operator && depth?.0.full.is_some_and(|full| full != 0);
     let task = tasks::find(db, &id).await?.filter(|task| view.operator || task.role == caller.role);
     let task = task.ok_or_else(|| ApiError::not_found("task", &id))?;

@@ -77,6 +77,9 @@ pub struct File {
     pub text: String,
     /// When it was last changed.
     pub modified_at: Timestamp,
+    /// The tier that it carries in its front matter, whatever the rules of its path say.
+    #[serde(skip)]
+    pub carries: Tier,
 }
 
 impl Vault {
@@ -157,11 +160,17 @@ impl Vault {
     pub async fn search(
         &self,
         granted: &Granted<VaultSearch>,
-        visible: impl Fn(&str, Tier) -> bool + Send + 'static,
+        visible: impl Fn(&str, Tier) -> bool + Send + Sync + 'static,
     ) -> Result<(Vec<Hit>, Tier), VaultError> {
         let call = granted.call().clone();
-        let found = self.walk(&call.pattern, visible).await?;
-        self.blocking(move |root| walk::search(root, &found, &call.words, call.limit)).await
+        if call.words.len() > walk::MOST_WORDS || call.limit > walk::MOST_HITS {
+            let (words, hits) = (walk::MOST_WORDS, walk::MOST_HITS);
+            return Err(VaultError::Invalid(format!("a search takes at most {words} words and answers at most {hits} lines")));
+        }
+        let visible = std::sync::Arc::new(visible);
+        let of_file = visible.clone();
+        let found = self.walk(&call.pattern, move |path, tier| visible(path, tier)).await?;
+        self.blocking(move |root| walk::search(root, &found, &call, |path, tier| of_file(path, tier))).await
     }
 
     async fn walk(
@@ -171,8 +180,9 @@ impl Vault {
     ) -> Result<Vec<(Found, Tier)>, VaultError> {
         let patterns = Patterns::compile(&[pattern.to_owned()]).map_err(|bad| VaultError::Invalid(bad.to_string()))?;
         let vault = self.clone();
+        let pattern = pattern.to_owned();
         self.blocking(move |root| {
-            walk::files(root, |path| {
+            walk::files(root, walk::start(&pattern), |path| {
                 let tier = vault.destination(path).yields;
                 (patterns.covers(path) && visible(path, tier)).then_some(tier)
             })
@@ -189,16 +199,20 @@ impl Vault {
         note::compose(call, author)
     }
 
-    /// The whole text of the file after an append, if it holds one of the contents `own`. What already stands at its end is not
+    /// The whole text of the file after an append by a run of that tier, if it holds one of the contents `own`. What already stands at its end is not
     /// added again, so that the call can be repeated.
     ///
     /// # Errors
     /// [`VaultError::Conflict`] if it holds anything else, or is not there.
-    pub async fn extended(&self, call: &VaultAppend, own: Vec<String>) -> Result<String, VaultError> {
+    pub async fn extended(&self, call: &VaultAppend, own: Vec<String>, tier: Tier) -> Result<String, VaultError> {
         let path = checked(&call.path)?;
         let text = call.text.clone();
         self.blocking(move |root| match load(root, &path)? {
             Some(file) if !own.contains(&crate::id::digest(file.text.as_bytes())) => Err(VaultError::Conflict(path)),
+            Some(file) if file.carries < tier => {
+                let (tier, carries) = (tier.as_str(), file.carries.as_str());
+                Err(VaultError::Invalid(format!("`{path}` is {carries} and this run has read {tier} data: write another file")))
+            }
             Some(file) if file.text.ends_with(&text) => Ok(file.text),
             Some(file) => Ok(file.text + &text),
             None => Err(VaultError::NotFound(path)),
@@ -273,7 +287,24 @@ fn failed(path: &str) -> impl FnOnce(std::io::Error) -> VaultError + '_ {
     }
 }
 
+/// Grants and rules speak of the path as it is written: a link would lead to another one.
+fn without_links(root: &Dir, path: &str) -> Result<(), VaultError> {
+    for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
+        let part = path.get(..end).unwrap_or(path);
+        match root.symlink_metadata(part) {
+            Ok(about) if about.is_symlink() => {
+                return Err(VaultError::Invalid(format!("`{path}` goes through the link `{part}`: name the file itself")));
+            }
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+            Err(error) => return Err(failed(path)(error)),
+        }
+    }
+    Ok(())
+}
+
 fn load(root: &Dir, path: &str) -> Result<Option<File>, VaultError> {
+    without_links(root, path)?;
     let file = match root.open(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
@@ -286,7 +317,8 @@ fn load(root: &Dir, path: &str) -> Result<Option<File>, VaultError> {
     let mut bytes = Vec::new();
     file.take(MOST).read_to_end(&mut bytes).map_err(failed(path))?;
     let text = String::from_utf8(bytes).map_err(|_| VaultError::Invalid(format!("`{path}` is not text in UTF-8")))?;
-    Ok(Some(File { text, modified_at: modified(&about) }))
+    let carries = note::carried(&text).unwrap_or(Tier::Public);
+    Ok(Some(File { text, modified_at: modified(&about), carries }))
 }
 
 fn modified(about: &cap_std::fs::Metadata) -> Timestamp {

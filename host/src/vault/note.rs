@@ -39,6 +39,14 @@ pub(super) fn compose(call: &VaultWrite, author: &Author) -> Result<String, Vaul
     Ok(format!("---\n{front}---\n\n{}", call.body))
 }
 
+/// The tier that a text carries in its front matter, if it has one: what was written under a label keeps it.
+pub(super) fn carried(text: &str) -> Option<Tier> {
+    let front = text.strip_prefix("---\n")?;
+    let front = front.get(..front.find("\n---")?)?;
+    let front: Mapping = serde_yaml_ng::from_str(front).ok()?;
+    Tier::named(front.get("tier")?.as_str()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +61,15 @@ mod tests {
     fn keys_keep_their_order_and_the_author_comes_last() {
         let text = note(&[("task_id", "\"01\""), ("intent", "note")]).expect("valid front matter");
         assert_eq!(text, "---\ntask_id: '01'\nintent: note\nagent: scout\ndigest: d1\ntier: internal\n---\n\n# A\n");
+    }
+
+    #[test]
+    fn a_note_carries_its_tier() {
+        assert_eq!(carried(&note(&[]).expect("valid front matter")), Some(Tier::Internal));
+        assert_eq!(carried("---\ntier: restricted\n---\ntext"), Some(Tier::Restricted));
+        for without in ["tier: restricted", "---\ntier: restricted", "---\ntier: [\n---\n", "---\nkind: x\n---\n", ""] {
+            assert_eq!(carried(without), None, "{without}");
+        }
     }
 
     #[test]

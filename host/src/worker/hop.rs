@@ -8,6 +8,7 @@ use policy::next::{Fault, REPORTER};
 use policy::task::{Handed, Outcome, Timestamp};
 use policy::tier::{Clearance, Label};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Worker;
@@ -37,7 +38,8 @@ pub(super) struct Ran {
 pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: Label, until: Until) -> Result<Ran, StoreError> {
     let Some((row, former)) = rows.split_last() else { return Ok(Ran { label, ended: None }) };
     let Some(agent) = worker.fleet.agent(&row.agent) else {
-        let fault = Fault::Denied(format!("agent `{}` is not loaded: see `host agents`", row.agent));
+        // It may be back after the next start: the task waits for it, as for any server that is away.
+        let fault = Fault::Backend(format!("agent `{}` is not loaded: see `host agents`", row.agent));
         return Ok(Ran { label, ended: Some(Err(fault)) });
     };
     let handed: Vec<Handed> = former.iter().filter_map(Row::handed).collect();
@@ -54,7 +56,10 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         return Ok(Ran { label, ended: Some(Err(fault)) });
     }
     let now = id::now();
-    let run = hops::start(&worker.world.db, leased.task.id.clone(), row.seq, agent.digest.clone(), now).await?;
+    let at = (leased.task.id.clone(), row.seq, leased.lease);
+    let Some(run) = hops::start(&worker.world.db, at, agent.digest.clone(), now).await? else {
+        return Ok(Ran { label, ended: None });
+    };
     let at = Position { task: leased.task.id.clone(), hop: row.seq, run, seq: 0 };
     let brief = brief(worker, leased, agent, label, handed, &earlier, now).await?;
     record_input(worker, leased, &brief, &at, label, now).await?;
@@ -120,6 +125,8 @@ async fn instance(
     now: Timestamp,
 ) -> Hop {
     let limits = agent.grant.limits();
+    // The wall clock starts when the guest may: waiting for its turn is not billed to it.
+    let permit = worker.world.executing.clone().acquire_owned().await.ok();
     Hop {
         world: worker.world.clone(),
         grant: agent.grant.clone(),
@@ -128,12 +135,13 @@ async fn instance(
         tenure: Tenure { lease: leased.lease, until },
         label,
         spent: Spent::default(),
-        deadline: Instant::now() + Duration::from_secs(limits.wall_s),
+        deadline: watch::Sender::new(Instant::now() + Duration::from_secs(limits.wall_s)),
         clock: GuestClock::starting(now),
         last_lines: VecDeque::new(),
         trace_id: leased.task.trace_id.clone(),
         mode: agent.manifest.mode.clone(),
-        permit: worker.world.executing.clone().acquire_owned().await.ok(),
+        waited: false,
+        permit,
         memory: Memory::mib(limits.memory_mib),
         wasi: wasmtime_wasi::WasiCtx::default(),
         table: wasmtime::component::ResourceTable::new(),
@@ -236,5 +244,6 @@ async fn record_input(
         usage: None,
         finished_at: now,
     };
-    journal::record(&worker.world.db, opening, closing).await
+    // If the lease is lost already, the first call of the run will say so.
+    journal::record(&worker.world.db, opening, closing).await.map(|_| ())
 }

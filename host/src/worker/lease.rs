@@ -18,10 +18,10 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Until when the lease is surely held.
 pub(super) type Until = watch::Receiver<Instant>;
 
-/// A future that ends when the lease is lost, and the moment until which it surely is not.
-pub(super) fn keeper(db: Db, task: String, lease: i64) -> (impl Future<Output = ()>, Until) {
+/// A future that ends when the lease is lost, and the moment until which it surely is not; `since` is before it was taken.
+pub(super) fn keeper(db: Db, task: String, lease: i64, since: Instant) -> (impl Future<Output = ()>, Until) {
     let length = Duration::from_millis(LENGTH.unsigned_abs()) - MARGIN;
-    let (held, until) = watch::channel(Instant::now() + length);
+    let (held, until) = watch::channel(since + length);
     let keep = async move {
         loop {
             sleep(BEAT).await;

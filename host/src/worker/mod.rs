@@ -6,14 +6,17 @@
 mod hop;
 mod lease;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::next::{Ended, Fault, Step, next};
+use futures::FutureExt;
+use policy::next::{Ended, Fault, Step, next, sensible};
 use policy::task::{ErrorCode, Outcome, Timestamp};
 use policy::tier::Label;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::capability::World;
@@ -27,6 +30,8 @@ use crate::{id, telemetry};
 
 /// How often the queue is looked at when nothing rings.
 const POLL: Duration = Duration::from_secs(1);
+/// How long a task rests after it was interrupted by a trouble of our own, in milliseconds.
+const PAUSE: i64 = 5_000;
 
 /// What a worker needs.
 #[derive(Clone)]
@@ -51,28 +56,58 @@ impl Worker {
     pub async fn run(self, drain: CancellationToken) {
         let room = Arc::new(Semaphore::new(self.in_flight));
         let mut running = JoinSet::new();
+        let sweeping = tokio::spawn(drain.clone().run_until_cancelled_owned(self.clone().sweep()));
         // A permit is taken before a lease: a task that is leased is worked on at once.
         while let Some(Ok(permit)) = drain.run_until_cancelled(room.clone().acquire_owned()).await {
             while running.try_join_next().is_some() {}
-            let Some(leased) = drain.run_until_cancelled(self.leased()).await else { break };
+            let Some((leased, since)) = drain.run_until_cancelled(self.leased()).await else { break };
             let worker = self.clone();
-            running.spawn(async move { worker.work(leased, permit).await });
+            running.spawn(async move { worker.work(leased, since, permit).await });
         }
         if tokio::time::timeout(self.grace, async { while running.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!(event = "drain_overdue", left = running.len(), "{} hops did not end in time", running.len());
             running.shutdown().await;
         }
+        // It ends with the drain; how is nothing to anybody.
+        let _ = sweeping.await;
     }
 
-    /// The next task, waiting for it.
-    async fn leased(&self) -> Leased {
+    /// Gives back what lost its lease and ends what has lapsed, whether or not there is room for more work.
+    async fn sweep(self) {
+        loop {
+            if let Err(error) = self.swept().await {
+                tracing::error!(event = "store_unavailable", %error, "the queue cannot be swept: {error}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn swept(&self) -> Result<(), StoreError> {
+        let now = id::now();
+        let look = leases::look(&self.world.db, now).await?;
+        if look.lost && leases::rescue(&self.world.db, now).await? > 0 {
+            self.wake.notify_one();
+        }
+        if look.lapsed {
+            for (task, trace_id, source) in leases::expire(&self.world.db, now).await? {
+                let code = ErrorCode::TtlExpired.as_str();
+                tracing::warn!(event = "task_failed", task_id = task, trace_id, code, "task {task} expired");
+                metrics::count(name::TASKS, 1, &[("source", &source), ("status", "expired")]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next task, waiting for it, and the moment before it was leased.
+    async fn leased(&self) -> (Leased, Instant) {
         loop {
             // Registered before the look, so that a task that comes between the two is not slept over.
             let rung = self.wake.notified();
             tokio::pin!(rung);
             rung.as_mut().enable();
+            let since = Instant::now();
             match self.take().await {
-                Ok(Ok(leased)) => return leased,
+                Ok(Ok(leased)) => return (leased, since),
                 Ok(Err(pause)) => {
                     let _ = tokio::time::timeout(pause, rung).await;
                 }
@@ -88,16 +123,8 @@ impl Worker {
     async fn take(&self) -> Result<Result<Leased, Duration>, StoreError> {
         let now = id::now();
         let look = leases::look(&self.world.db, now).await?;
-        if look.lost {
-            leases::rescue(&self.world.db, now).await?;
-        }
-        if look.lapsed {
-            for task in leases::expire(&self.world.db, now).await? {
-                tracing::warn!(event = "task_failed", task_id = task, code = ErrorCode::TtlExpired.as_str(), "task {task} expired");
-            }
-        }
-        if !(look.ready || look.lost) || self.world.vault.paused() {
-            let until_next = look.next.map_or(i64::MAX, |next| next.since(now).max(1));
+        if !look.ready || self.world.vault.paused() {
+            let until_next = look.next.filter(|next| *next > now).map_or(i64::MAX, |next| next.since(now));
             return Ok(Err(POLL.min(Duration::from_millis(u64::try_from(until_next).unwrap_or(u64::MAX)))));
         }
         let leased = leases::lease(&self.world.db, self.owner.clone(), now, now.plus(lease::LENGTH)).await?;
@@ -105,17 +132,27 @@ impl Worker {
     }
 
     /// Works on one task for as long as its lease is held.
-    async fn work(self, leased: Leased, _place: OwnedSemaphorePermit) {
-        let Leased { task, lease } = &leased;
+    async fn work(self, leased: Leased, since: Instant, _place: OwnedSemaphorePermit) {
+        let Leased { task, lease, due_at } = &leased;
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of waiting")]
-        metrics::observe(name::CLAIM_SECONDS, id::now().since(task.created_at) as f64 / 1000.0, &[]);
+        metrics::observe(name::CLAIM_SECONDS, id::now().since(*due_at) as f64 / 1000.0, &[]);
         tracing::info!(event = "task_leased", task_id = task.id, trace_id = task.trace_id, lease, "leased task {}", task.id);
-        let (kept, until) = lease::keeper(self.world.db.clone(), task.id.clone(), *lease);
+        let (kept, until) = lease::keeper(self.world.db.clone(), task.id.clone(), *lease, since);
+        // A mistake of ours must not take the task with it: it fails like any other run, and says so.
+        let hops = AssertUnwindSafe(self.hops(&leased, until)).catch_unwind();
         tokio::select! {
             () = kept => tracing::warn!(event = "lease_lost", task_id = task.id, lease, "lost the lease of task {}", task.id),
-            worked = self.hops(&leased, until) => if let Err(error) = worked {
-                tracing::error!(event = "task_interrupted", task_id = task.id, %error, "task {} goes back to the queue: {error}", task.id);
-                self.release(&leased).await;
+            worked = hops => match worked {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(event = "task_interrupted", task_id = task.id, %error, "task {} goes back to the queue: {error}", task.id);
+                    self.give_back(&leased, Settlement::Release { at: id::now().plus(PAUSE) }).await;
+                }
+                Err(_) => {
+                    tracing::error!(event = "host_panicked", task_id = task.id, "task {} ran into a mistake of the host", task.id);
+                    let message = "the host itself failed: please report this, with the lines of its log".to_owned();
+                    self.give_back(&leased, Settlement::Failed { code: ErrorCode::AgentTrapped, message }).await;
+                }
             },
         }
         self.wake.notify_one();
@@ -129,21 +166,24 @@ impl Worker {
             let Some(current) = hops.last() else { return Ok(()) };
             let ran = hop::run(self, leased, &hops, label, until.clone()).await?;
             let Some(ended) = ran.ended else {
-                self.release(leased).await;
+                self.give_back(leased, Settlement::Release { at: id::now() }).await;
                 return Ok(());
             };
+            let grant = self.fleet.agent(&current.agent).map(|agent| agent.grant.clone());
+            let may_hand = |to: &str| grant.as_ref().is_some_and(|grant| grant.hands_to(to));
+            let serves = |id: &str| self.fleet.serves(id);
+            let ended = ended.and_then(|outcome| sensible(&current.agent, outcome, serves, may_hand));
             let rejections = hops.iter().filter(|hop| hop.status == "done" && is_rejection(hop)).count();
             let situation = Ended {
                 agent: &current.agent,
                 hops: current.seq,
                 rejections: u32::try_from(rejections).unwrap_or(u32::MAX),
                 failures: attempts,
+                runs: current.run + 1,
                 retry: leased.task.retry,
                 chance: rand::random(),
             };
-            let grant = self.fleet.agent(&current.agent).map(|agent| agent.grant.clone());
-            let may_hand = |to: &str| grant.as_ref().is_some_and(|grant| grant.hands_to(to));
-            let step = next(situation, ended.as_ref(), |id| self.fleet.serves(id), may_hand);
+            let step = next(situation, ended.as_ref(), serves);
             let finished = Finished { seq: current.seq, agent: current.agent.clone(), ended, label: ran.label, step };
             match settle(&self.world.db, leased, finished).await? {
                 Some(Settled::GoesOn) => (label, attempts) = (ran.label, 0),
@@ -152,13 +192,12 @@ impl Worker {
         }
     }
 
-    /// Gives the task back as it was. If even that fails, its lease runs out by itself.
-    async fn release(&self, leased: &Leased) {
-        let (id, lease, label) = (leased.task.id.clone(), leased.lease, leased.task.label);
-        let released = self.world.db.write(move |tx| {
-            Box::pin(async move { leases::settle(tx, (&id, lease), label, Settlement::Release, id::now()).await })
-        });
-        if let Err(error) = released.await {
+    /// Ends the lease outside any hop. If even that fails, it runs out by itself.
+    async fn give_back(&self, leased: &Leased, how: Settlement) {
+        let (id, lease) = (leased.task.id.clone(), leased.lease);
+        let given =
+            self.world.db.write(move |tx| Box::pin(async move { leases::settle(tx, (&id, lease), None, how, id::now()).await }));
+        if let Err(error) = given.await {
             tracing::error!(event = "store_unavailable", %error, "task {} waits for its lease to run out: {error}", leased.task.id);
         }
     }
@@ -197,7 +236,7 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
             Box::pin(async move {
                 let held = match settlement {
                     None => leases::advance(tx, (&task, lease), label).await?,
-                    Some(how) => leases::settle(tx, (&task, lease), label, how, now).await?,
+                    Some(how) => leases::settle(tx, (&task, lease), Some(label), how, now).await?,
                 };
                 if held {
                     let how = ended.as_ref().map_err(|_| fault.as_deref().unwrap_or_default());
