@@ -41,6 +41,7 @@ create table task (
 
 -- The claim: ten minutes of age weigh as much as one step of priority, so that low is not starved.
 create index task_ready on task (created_at - priority * 600000, id) where status in ('pending', 'awaiting_backend');
+create index task_due on task (run_at) where status in ('pending', 'awaiting_backend');
 create index task_leased on task (lease_until) where status = 'running';
 create index task_lapses on task (expires_at) where status in ('pending', 'awaiting_backend', 'awaiting_approval');
 create index task_conversation on task (conversation_id, id);

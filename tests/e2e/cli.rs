@@ -29,7 +29,7 @@ async fn validate_says_offline_what_would_serve() {
 #[tokio::test]
 async fn agents_and_their_grants_are_shown() {
     let setup = Setup::bare();
-    let (_, said, _) = output(&mut setup.command(&["agents", "--json"])).await;
+    let (_, said, _) = output(&mut setup.command(&["agents", "list", "--json"])).await;
     let shown: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(shown.as_array().unwrap().iter().filter(|agent| agent["serves"] == true).count(), 3);
     let (_, said, _) = output(&mut setup.command(&["agents", "--grants"])).await;

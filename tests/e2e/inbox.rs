@@ -120,7 +120,8 @@ async fn tasks_are_listed_newest_first_and_page_by_page() {
 #[tokio::test]
 async fn a_full_queue_turns_away_until_there_is_room() {
     let model = Model::start(Protocol::Ollama).await;
-    let setup = Setup::with(&model).and("[server]\nmax_waiting = 2\n");
+    let mut setup = Setup::with(&model).and("[server]\nmax_waiting = 1\n");
+    setup.variables.insert("HOST_SERVER__MAX_WAITING", "2".into());
     std::fs::create_dir_all(setup.vault().join("_meta")).unwrap();
     std::fs::write(setup.vault().join("_meta/PAUSED"), "").unwrap();
     let host = setup.start().await;

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::fake::{Model, Protocol};
+use crate::support::fake::{Model, Order, Protocol};
 use crate::support::{Host, Setup, guests, names};
 
 /// Guest, the error code that its task ends with, and what the message says.
@@ -21,8 +21,22 @@ const STOPPED: [(&str, &str, &str); 9] = [
 ];
 
 /// Guests that are refused at load (`e2e::bad_input` has their reasons), or that answer and have a test of their own below.
-const OTHERS: [&str; 12] =
-    ["limitless", "escapes", "tools", "dozes", "steady", "climbs", "beyond", "peeks", "greedy", "appends", "readers", "misshapes"];
+const OTHERS: [&str; 14] = [
+    "limitless",
+    "escapes",
+    "tools",
+    "dozes",
+    "steady",
+    "climbs",
+    "beyond",
+    "peeks",
+    "greedy",
+    "appends",
+    "readers",
+    "misshapes",
+    "detours",
+    "hasty",
+];
 
 async fn host_with(ids: &[&str]) -> (Model, Host) {
     let model = Model::start(Protocol::Ollama).await;
@@ -194,4 +208,51 @@ async fn a_schema_that_does_not_compile_is_the_agents_mistake() {
         "each is recorded"
     );
     assert_eq!(model.heard().len(), 1, "only the reporter was served");
+}
+
+#[tokio::test]
+async fn no_pattern_leads_around_the_grant() {
+    let model = Model::start(Protocol::Ollama).await;
+    let setup = Setup::with(&model).and("[grants.detours]\nvault_read = [\"**\"]\n");
+    let agents = guests::with(&["detours"], setup.folder.path());
+    let vault = setup.vault();
+    for folder in ["notes/.git", "private", ".obsidian"] {
+        std::fs::create_dir_all(vault.join(folder)).unwrap();
+        std::fs::write(vault.join(folder).join("x.md"), "treasure").unwrap();
+    }
+    std::fs::write(vault.join("notes/x.md"), "treasure").unwrap();
+    std::os::unix::fs::symlink(vault.join("private"), vault.join("notes/link")).unwrap();
+    let host = setup.agents(agents).start().await;
+    let task = host.done(json!({ "target_agent": "detours" })).await;
+    assert_eq!(
+        answer(&task).lines().collect::<Vec<_>>(),
+        [
+            "notes/../private/**: refused / refused",
+            "./private/**: refused / refused",
+            "private/**: 0 hits / 0 entries",
+            ".obsidian/**: refused / refused",
+            "notes/.git/**: refused / refused",
+            "notes/link/**: refused / refused",
+            "/etc/**: refused / refused",
+            "own 1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn waiting_for_a_turn_is_not_billed() {
+    let model = Model::start(Protocol::Ollama).await;
+    model.order([Order::Hang]);
+    let setup = Setup::with(&model).and("[grants.hasty]\nmodels = [\"local-p40\"]\n");
+    let config = setup.config.replace("concurrency = 8\n", "concurrency = 1\n");
+    let agents = guests::with(&["hasty"], setup.folder.path());
+    let host = Setup { config, ..setup }.agents(agents).start().await;
+    let first = host.submit(json!({ "target_agent": "note-maker" })).await;
+    model.asked().await;
+    let second = host.submit(json!({ "target_agent": "hasty" })).await;
+    // The wall clock of `hasty` is a second: its turn comes after two.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    model.release();
+    host.task(&first, "done").await;
+    host.task(&second, "done").await;
 }

@@ -16,6 +16,8 @@ pub const MOST_REROUTES: u32 = 2;
 pub const BACKEND_PAUSE: i64 = 10_000;
 /// …up to this, so that a server that stays away does not fill the journal.
 pub const LONGEST_PAUSE: i64 = 600_000;
+/// How long a task waits for an agent that is not loaded, in milliseconds.
+pub const AWAY_PAUSE: i64 = 60_000;
 
 /// What is known of the hop that ended and of its task.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,9 @@ pub enum Fault {
     /// A server that it needs does not answer.
     #[error("backend unavailable: {0}")]
     Backend(String),
+    /// The agent itself is not loaded.
+    #[error("agent unavailable: {0}")]
+    Away(String),
 }
 
 /// What happens to the task now.
@@ -126,6 +131,7 @@ pub fn next(ended: Ended<'_>, how: Result<&Outcome, &Fault>, serves: impl Fn(&st
 
 fn after_fault(ended: Ended<'_>, fault: &Fault) -> Step {
     let code = match fault {
+        Fault::Away(_) => return Step::Park(AWAY_PAUSE),
         Fault::Backend(_) => {
             let doubled = BACKEND_PAUSE << ended.runs.saturating_sub(1).min(6);
             return Step::Park(doubled.min(LONGEST_PAUSE));
@@ -221,6 +227,7 @@ mod tests {
         assert_eq!(code(Fault::Outcome(String::new())), "invalid_outcome");
         assert_eq!(code(Fault::Denied(String::new())), "denied");
         assert_eq!(code(Fault::Backend(String::new())), "parked");
+        assert_eq!(code(Fault::Away(String::new())), "parked");
     }
 
     proptest! {

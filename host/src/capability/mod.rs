@@ -14,6 +14,7 @@ mod vault;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use policy::grant::Grant;
 use policy::manifest::Manifest;
@@ -35,7 +36,7 @@ pub use limits::{Memory, Spent};
 pub(crate) use model::tier;
 
 /// Length of one epoch: the grain of the CPU limit.
-pub const TICK: std::time::Duration = std::time::Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// What calls act on: cheap handles, built once.
 #[derive(Clone)]
@@ -112,9 +113,6 @@ pub enum Stop {
     /// Another worker has the task.
     #[error("the lease is lost")]
     LeaseLost,
-    /// The guest itself asked to end (`exit`).
-    #[error("the agent exited")]
-    Exit,
 }
 
 impl Hop {
@@ -122,7 +120,7 @@ impl Hop {
     fn remember(&mut self, line: &str) -> Result<(), Stop> {
         const LAST: usize = 20;
         // What the host writes around a line counts too, so that empty lines are not free.
-        const AROUND: u64 = 256;
+        const AROUND: u64 = 32;
         self.spent.log_bytes += line.len() as u64 + AROUND;
         let most = self.grant.limits().log_kib;
         if self.spent.log_bytes > most * 1024 {
@@ -145,9 +143,17 @@ impl Hop {
         u64::try_from(self.deadline.borrow().saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Moves the wall clock's end by time that was not the run's.
-    fn extend(&mut self, by: std::time::Duration) {
-        self.deadline.send_modify(|deadline| *deadline += by);
+    /// Stops the wall clock; what was left of it.
+    fn freeze(&mut self) -> Duration {
+        const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let left = self.deadline.borrow().saturating_duration_since(Instant::now());
+        self.deadline.send_replace(Instant::now() + FAR);
+        left
+    }
+
+    /// Lets the wall clock go on with what was left.
+    fn thaw(&mut self, left: Duration) {
+        self.deadline.send_replace(Instant::now() + left);
     }
 
     /// The guest's clock at the last thing that it learnt.

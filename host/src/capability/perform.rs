@@ -318,14 +318,15 @@ async fn effect<C: Act>(hop: &mut Hop, granted: Granted<C>) -> Result<Reply<C::A
     drop(hop.permit.take());
     let began = Instant::now();
     // Waiting for one's turn at a busy server is nobody's fault: the wall clock stands still meanwhile.
+    let frozen = hop.freeze();
     let turn = C::turn(&hop.world, &granted).await;
-    hop.extend(began.elapsed());
+    hop.thaw(frozen);
     let left = Duration::from_millis(hop.wall_left());
     let ended = timeout(left, C::act(hop.world.clone(), granted, who(hop))).await;
     drop(turn);
-    let waited_for_permit = Instant::now();
+    let frozen = hop.freeze();
     hop.permit = hop.world.executing.clone().acquire_owned().await.ok();
-    hop.extend(waited_for_permit.elapsed());
+    hop.thaw(frozen);
     hop.waited |= began.elapsed() >= TICK;
     ended.unwrap_or(Err(Failed::Overdue))
 }
@@ -350,7 +351,7 @@ async fn recorded<A: Serialize>(
     }
     let finished_at = id::now();
     let bytes = (opening.request.len() + answer.len()) as u64;
-    journaled(hop, answer.len())?;
+    let within = journaled(hop, answer.len());
     let closing = Closing {
         state,
         answer,
@@ -361,7 +362,9 @@ async fn recorded<A: Serialize>(
         finished_at,
     };
     let (kind, started_at, reference) = (opening.kind, opening.started_at, opening.at.reference());
+    // What was done is on record even if it is the last that the run may do.
     held(journal::record(&hop.world.db, opening, closing).await)?;
+    within?;
     hop.clock.advance(finished_at);
     metrics::count(name::JOURNAL_BYTES, bytes, &[]);
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one call")]

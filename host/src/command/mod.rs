@@ -55,6 +55,9 @@ enum Command {
     Agents {
         #[command(flatten)]
         settings: Settings,
+        /// `list`, which is also what happens without a word.
+        #[arg(value_parser = ["list"])]
+        what: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -140,7 +143,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Serve { settings } => serve::run(settings.load()?).await,
         Command::Demo { settings, demo } => demo::run(settings.load()?, demo).await,
         Command::Validate { settings, json, files } => validate::run(&settings.load()?, &files, json).await,
-        Command::Agents { settings, json, grants } => agents::run(&settings.load()?, json, grants).await,
+        Command::Agents { settings, what: _, json, grants } => agents::run(&settings.load()?, json, grants).await,
         Command::Agent { command } => agent::run(command),
         Command::Doctor { settings, doctor } => doctor::run(settings.load()?, doctor).await,
         Command::Config => {

@@ -19,8 +19,10 @@ use crate::config::{Group, Inference, Kind};
 use crate::egress::{self, Client, EgressError};
 use crate::metrics::{self, name};
 
-/// Largest answer of a model server, in bytes.
+/// Most words of a model, in bytes.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes of a stream: a protocol wraps each token in a few hundred.
+const MOST_STREAMED: usize = 128 * 1024 * 1024;
 /// A slow model reads ten tokens a second…
 const READ_PER_SECOND: u64 = 10;
 /// …and writes one,
@@ -66,6 +68,16 @@ pub enum Trouble {
     /// The server understood and said no.
     #[error("{0}")]
     Call(String),
+}
+
+/// A stream that ended before its end.
+fn broke(error: EgressError) -> Trouble {
+    match error {
+        EgressError::TooLarge(_) => Trouble::Call(error.to_string()),
+        EgressError::NotAllowed(_) | EgressError::Start(_) | EgressError::Http(_) => {
+            Trouble::Backend(format!("the answer broke off: {error}"))
+        }
+    }
 }
 
 impl From<EgressError> for Trouble {

@@ -5,12 +5,12 @@ use policy::call::{Complete, Message};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_stream::StreamExt;
-use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
-use super::{Completion, Deadlines, MOST_BYTES, Stop, Trouble, address, opened, spoken};
+use super::{Completion, Deadlines, MOST_BYTES, MOST_STREAMED, Stop, Trouble, address, broke, opened, spoken};
 use crate::config::Group;
-use crate::egress::{self, Client};
+use crate::egress::{self, Client, EgressError};
 
 /// How long the server keeps the model loaded after a call.
 const KEEP_ALIVE: &str = "30m";
@@ -71,11 +71,17 @@ pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, de
     let request = super::keyed(client.post(&address(&group.url, "api/chat"))?, group).json(&body);
     let response = opened(request, deadlines, "application/x-ndjson").await?;
 
-    let bytes = StreamReader::new(Box::pin(egress::capped(response, MOST_BYTES).map_err(std::io::Error::other)));
+    let bytes = StreamReader::new(Box::pin(egress::capped(response, MOST_STREAMED).map_err(std::io::Error::other)));
     let mut lines = FramedRead::new(bytes, LinesCodec::new_with_max_length(MOST_BYTES));
     let mut answer = Completion::default();
     while let Some(line) = deadlines.next(!answer.text.is_empty(), lines.next()).await? {
-        let line = line.map_err(|error| Trouble::Backend(format!("the answer broke off: {error}")))?;
+        let line = line.map_err(|error| match error {
+            LinesCodecError::MaxLineLengthExceeded => Trouble::Call(format!("a line is longer than {MOST_BYTES} bytes")),
+            LinesCodecError::Io(error) => match error.downcast::<EgressError>() {
+                Ok(error) => broke(error),
+                Err(error) => Trouble::Backend(format!("it sent no text: {error}")),
+            },
+        })?;
         let part: Part = serde_json::from_str(&line).map_err(|error| Trouble::Backend(format!("it sent no JSON: {error}")))?;
         if let Some(error) = part.error {
             return Err(Trouble::Backend(error));

@@ -1,13 +1,13 @@
 //! `/v1/chat/completions` as OpenAI documents it and llama.cpp, vLLM and others serve it: server-sent events, the schema as
 //! `response_format`.
 
-use eventsource_stream::Eventsource;
+use eventsource_stream::{EventStreamError, Eventsource};
 use policy::call::{Complete, Message};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 
-use super::{Completion, Deadlines, MOST_BYTES, Stop, Trouble, address, opened, spoken};
+use super::{Completion, Deadlines, MOST_BYTES, MOST_STREAMED, Stop, Trouble, address, broke, opened, spoken};
 use crate::config::Group;
 use crate::egress::{self, Client};
 
@@ -85,11 +85,14 @@ pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, de
     let request = super::keyed(client.post(&address(&group.url, "v1/chat/completions"))?, group).json(&body);
     let response = opened(request, deadlines, "text/event-stream").await?;
 
-    let mut events = Box::pin(egress::capped(response, MOST_BYTES)).eventsource();
+    let mut events = Box::pin(egress::capped(response, MOST_STREAMED)).eventsource();
     let mut answer = Completion { model: group.model.clone(), ..Completion::default() };
     let mut finished = false;
     while let Some(event) = deadlines.next(!answer.text.is_empty(), events.next()).await? {
-        let event = event.map_err(|error| Trouble::Backend(format!("the answer broke off: {error}")))?;
+        let event = event.map_err(|error| match error {
+            EventStreamError::Transport(error) => broke(error),
+            EventStreamError::Utf8(_) | EventStreamError::Parser(_) => Trouble::Backend(format!("it sent no events: {error}")),
+        })?;
         if event.data.trim() == "[DONE]" {
             break;
         }

@@ -150,8 +150,8 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
     let mut hop = store.into_data();
     let ended = match said(&mut hop, &output) {
         // A guest whose output is full crashes on it: the limit is the reason, not the crash.
-        Err(stop) => Err(stopped(stop)),
-        Ok(()) => ended,
+        Err(stop) if ended.is_err() => Err(stopped(stop)),
+        Ok(()) | Err(_) => ended,
     };
     let ended = ended.map_err(|ended| with_last_lines(ended, &hop));
     (hop, ended)
@@ -162,7 +162,7 @@ async fn passed(mut deadline: watch::Receiver<Instant>) {
     loop {
         let at = *deadline.borrow_and_update();
         tokio::select! {
-            () = sleep_until(at) => return,
+            () = sleep_until(at) => if *deadline.borrow() <= Instant::now() { return },
             moved = deadline.changed() => if moved.is_err() { return },
         }
     }
@@ -228,7 +228,6 @@ fn stopped(stop: Stop) -> Ended {
     match stop {
         Stop::Limit(said) => Ended::Fault(Fault::Limit(said)),
         Stop::Backend(said) => Ended::Fault(Fault::Backend(said)),
-        Stop::Exit => Ended::Fault(Fault::Trapped("it exited".into())),
         Stop::Store(_) | Stop::LeaseLost => Ended::Ours(stop),
     }
 }

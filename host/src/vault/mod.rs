@@ -182,7 +182,13 @@ impl Vault {
         let vault = self.clone();
         let pattern = pattern.to_owned();
         self.blocking(move |root| {
-            walk::files(root, walk::start(&pattern), |path| {
+            // The pattern is the guest's: what it begins with is a path like any other.
+            let below = walk::start(&pattern);
+            if !below.is_empty() {
+                checked(below)?;
+                without_links(root, below)?;
+            }
+            walk::files(root, below, |path| {
                 let tier = vault.destination(path).yields;
                 (patterns.covers(path) && visible(path, tier)).then_some(tier)
             })

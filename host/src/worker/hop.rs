@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use policy::next::{Fault, REPORTER};
 use policy::task::{Handed, Outcome, Timestamp};
-use policy::tier::{Clearance, Label};
+use policy::tier::{Clearance, Label, Labelled};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -38,8 +38,8 @@ pub(super) struct Ran {
 pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: Label, until: Until) -> Result<Ran, StoreError> {
     let Some((row, former)) = rows.split_last() else { return Ok(Ran { label, ended: None }) };
     let Some(agent) = worker.fleet.agent(&row.agent) else {
-        // It may be back after the next start: the task waits for it, as for any server that is away.
-        let fault = Fault::Backend(format!("agent `{}` is not loaded: see `host agents`", row.agent));
+        // It may be back after the next start: the task waits for it.
+        let fault = Fault::Away(format!("agent `{}` is not loaded: see `host agents`", row.agent));
         return Ok(Ran { label, ended: Some(Err(fault)) });
     };
     let handed: Vec<Handed> = former.iter().filter_map(Row::handed).collect();
@@ -61,8 +61,9 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         return Ok(Ran { label, ended: None });
     };
     let at = Position { task: leased.task.id.clone(), hop: row.seq, run, seq: 0 };
-    let brief = brief(worker, leased, agent, label, handed, &earlier, now).await?;
-    record_input(worker, leased, &brief, &at, label, now).await?;
+    let start = Start { worker, leased, agent, at, label, now };
+    let brief = start.brief(handed, &earlier).await?;
+    start.record(&brief).await?;
 
     let task = &leased.task;
     let (mode, name) = (&agent.manifest.mode, &row.agent);
@@ -79,7 +80,7 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         "{name} starts on task {}",
         task.id
     );
-    let hop = instance(worker, leased, agent, at, label, until, now).await;
+    let hop = start.instance(until).await;
     let (hop, ended) = runtime::run(&agent.ready, hop, brief).await;
     let label = hop.label;
     let (outcome, why) = match &ended {
@@ -114,136 +115,125 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     Ok(Ran { label, ended })
 }
 
-/// The state of a fresh instance, ready to execute.
-async fn instance(
-    worker: &Worker,
-    leased: &Leased,
-    agent: &Arc<Agent>,
+/// What a run starts from.
+struct Start<'s> {
+    worker: &'s Worker,
+    leased: &'s Leased,
+    agent: &'s Arc<Agent>,
     at: Position,
     label: Label,
-    until: Until,
     now: Timestamp,
-) -> Hop {
-    let limits = agent.grant.limits();
-    // The wall clock starts when the guest may: waiting for its turn is not billed to it.
-    let permit = worker.world.executing.clone().acquire_owned().await.ok();
-    Hop {
-        world: worker.world.clone(),
-        grant: agent.grant.clone(),
-        digest: agent.digest.clone(),
-        at,
-        tenure: Tenure { lease: leased.lease, until },
-        label,
-        spent: Spent::default(),
-        deadline: watch::Sender::new(Instant::now() + Duration::from_secs(limits.wall_s)),
-        clock: GuestClock::starting(now),
-        last_lines: VecDeque::new(),
-        trace_id: leased.task.trace_id.clone(),
-        mode: agent.manifest.mode.clone(),
-        waited: false,
-        permit,
-        memory: Memory::mib(limits.memory_mib),
-        wasi: wasmtime_wasi::WasiCtx::default(),
-        table: wasmtime::component::ResourceTable::new(),
+}
+
+impl Start<'_> {
+    /// The state of a fresh instance, ready to execute.
+    async fn instance(self, until: Until) -> Hop {
+        let limits = self.agent.grant.limits();
+        let world = self.worker.world.clone();
+        // The wall clock starts when the guest may: waiting for its turn is not billed to it.
+        let permit = world.executing.clone().acquire_owned().await.ok();
+        Hop {
+            world,
+            grant: self.agent.grant.clone(),
+            digest: self.agent.digest.clone(),
+            at: self.at,
+            tenure: Tenure { lease: self.leased.lease, until },
+            label: self.label,
+            spent: Spent::default(),
+            deadline: watch::Sender::new(Instant::now() + Duration::from_secs(limits.wall_s)),
+            clock: GuestClock::starting(self.now),
+            last_lines: VecDeque::new(),
+            trace_id: self.leased.task.trace_id.clone(),
+            mode: self.agent.manifest.mode.clone(),
+            waited: false,
+            permit,
+            memory: Memory::mib(limits.memory_mib),
+            wasi: wasmtime_wasi::WasiCtx::default(),
+            table: wasmtime::component::ResourceTable::new(),
+        }
     }
-}
 
-async fn brief(
-    worker: &Worker,
-    leased: &Leased,
-    agent: &Arc<Agent>,
-    label: Label,
-    handed: Vec<Handed>,
-    earlier: &[Task],
-    now: Timestamp,
-) -> Result<Brief, StoreError> {
-    let task = &leased.task;
-    // The agent's own clearance was checked above; what it is handed carries the label that its run starts with.
-    let clearance = Clearance(agent.grant.clearance());
-    let open =
-        |text: &policy::tier::Labelled<String>| text.open(clearance).cloned().unwrap_or_else(|withheld| withheld.to_string());
-    let mut extra = vec![("vault-name".to_owned(), worker.world.vault.name().to_owned())];
-    extra.extend(artefacts::of(&worker.world.db, &task.id).await?.into_iter().map(|(path, _)| ("wrote".to_owned(), path)));
-    let colleagues = worker
-        .fleet
-        .agents()
-        .filter(|other| other.manifest.id != REPORTER && agent.grant.hands_to(&other.manifest.id))
-        .map(|other| {
-            let one = &other.manifest;
-            [one.id.clone(), one.name.clone(), one.purpose.clone(), one.mode.clone()]
+    /// Everything that the run is told.
+    async fn brief(&self, handed: Vec<Handed>, earlier: &[Task]) -> Result<Brief, StoreError> {
+        let (task, world) = (&self.leased.task, &self.worker.world);
+        let mut extra = vec![("vault-name".to_owned(), world.vault.name().to_owned())];
+        extra.extend(artefacts::of(&world.db, &task.id).await?.into_iter().map(|(path, _)| ("wrote".to_owned(), path)));
+        Ok(Brief {
+            task: task.id.clone(),
+            content: self.open(&task.content),
+            source: task.sent.source.clone(),
+            role: task.role,
+            intent: task.sent.intent.clone(),
+            priority: task.sent.priority,
+            destructive: task.sent.destructive,
+            tier: self.label.tier,
+            conversation: earlier.iter().flat_map(|turn| self.turn(turn)).collect(),
+            received_at: task.created_at,
+            handed,
+            colleagues: self.colleagues(),
+            limits: *self.agent.grant.limits(),
+            now: self.now,
+            extra,
         })
-        .collect();
-    let conversation = earlier
-        .iter()
-        .flat_map(|turn| {
-            let said = ("user", open(&turn.content), turn.created_at);
-            let answered = turn.output.as_ref().map(|text| ("assistant", open(text), turn.finished_at.unwrap_or(turn.created_at)));
-            [Some(said), answered].into_iter().flatten()
-        })
-        .collect();
-    Ok(Brief {
-        task: task.id.clone(),
-        content: open(&task.content),
-        source: task.sent.source.clone(),
-        role: task.role,
-        intent: task.sent.intent.clone(),
-        priority: task.sent.priority,
-        destructive: task.sent.destructive,
-        tier: label.tier,
-        conversation,
-        received_at: task.created_at,
-        handed,
-        colleagues,
-        limits: *agent.grant.limits(),
-        now,
-        extra,
-    })
-}
+    }
 
-/// Entry 0: everything that the run starts from, so that it can be repeated.
-async fn record_input(
-    worker: &Worker,
-    leased: &Leased,
-    brief: &Brief,
-    at: &Position,
-    label: Label,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let handed: Vec<_> = brief
-        .handed
-        .iter()
-        .map(|handed| json!({ "agent": handed.agent, "outcome": handed.outcome, "tier": handed.tier }))
-        .collect();
-    let input = json!({
-        "content": brief.content,
-        "conversation": brief.conversation,
-        "handed": handed,
-        "colleagues": brief.colleagues,
-        "limits": brief.limits,
-        "extra": brief.extra,
-        "label": label,
-        "seed": format!("{}/{}", at.task, at.hop),
-        "now": now,
-    });
-    let request = serde_json_canonicalizer::to_string(&input)?;
-    let opening = Opening {
-        at: at.clone(),
-        lease: leased.lease,
-        kind: "run.input",
-        fingerprint: id::digest(request.as_bytes()),
-        request,
-        label,
-        started_at: now,
-    };
-    let closing = Closing {
-        state: "done",
-        answer: "null".into(),
-        tries: "[]".into(),
-        destination: None,
-        label,
-        usage: None,
-        finished_at: now,
-    };
-    // If the lease is lost already, the first call of the run will say so.
-    journal::record(&worker.world.db, opening, closing).await.map(|_| ())
+    /// The agent's clearance was compared with the run's label before; what it is told carries that label.
+    fn open(&self, text: &Labelled<String>) -> String {
+        let clearance = Clearance(self.agent.grant.clearance());
+        text.open(clearance).cloned().unwrap_or_else(|withheld| withheld.to_string())
+    }
+
+    /// An earlier task of the conversation: what was asked, and what was answered.
+    fn turn(&self, task: &Task) -> Vec<(&'static str, String, Timestamp)> {
+        let asked = ("user", self.open(&task.content), task.created_at);
+        let answered = task.output.as_ref().map(|text| ("assistant", self.open(text), task.finished_at.unwrap_or(task.created_at)));
+        [Some(asked), answered].into_iter().flatten().collect()
+    }
+
+    /// Whom the agent may hand to; the reporter comes last by itself.
+    fn colleagues(&self) -> Vec<[String; 4]> {
+        let others = self.worker.fleet.agents().map(|other| &other.manifest);
+        others
+            .filter(|other| other.id != REPORTER && self.agent.grant.hands_to(&other.id))
+            .map(|other| [other.id.clone(), other.name.clone(), other.purpose.clone(), other.mode.clone()])
+            .collect()
+    }
+
+    /// Entry 0 of the run: everything that it starts from, so that it can be repeated.
+    async fn record(&self, brief: &Brief) -> Result<(), StoreError> {
+        let handed = brief.handed.iter();
+        let handed: Vec<_> = handed.map(|one| json!({ "agent": one.agent, "outcome": one.outcome, "tier": one.tier })).collect();
+        let input = json!({
+            "content": brief.content,
+            "conversation": brief.conversation,
+            "handed": handed,
+            "colleagues": brief.colleagues,
+            "limits": brief.limits,
+            "extra": brief.extra,
+            "label": self.label,
+            "seed": format!("{}/{}", self.at.task, self.at.hop),
+            "now": self.now,
+        });
+        let request = serde_json_canonicalizer::to_string(&input)?;
+        let opening = Opening {
+            at: self.at.clone(),
+            lease: self.leased.lease,
+            kind: "run.input",
+            fingerprint: id::digest(request.as_bytes()),
+            request,
+            label: self.label,
+            started_at: self.now,
+        };
+        let closing = Closing {
+            state: "done",
+            answer: "null".into(),
+            tries: "[]".into(),
+            destination: None,
+            label: self.label,
+            usage: None,
+            finished_at: self.now,
+        };
+        // If the lease is lost already, the first call of the run will say so.
+        journal::record(&self.worker.world.db, opening, closing).await.map(|_| ())
+    }
 }

@@ -138,7 +138,7 @@ impl Worker {
         metrics::observe(name::CLAIM_SECONDS, id::now().since(*due_at) as f64 / 1000.0, &[]);
         tracing::info!(event = "task_leased", task_id = task.id, trace_id = task.trace_id, lease, "leased task {}", task.id);
         let (kept, until) = lease::keeper(self.world.db.clone(), task.id.clone(), *lease, since);
-        // A mistake of ours must not take the task with it: it fails like any other run, and says so.
+        // A mistake of ours must not run for ever: the task fails, and says why.
         let hops = AssertUnwindSafe(self.hops(&leased, until)).catch_unwind();
         tokio::select! {
             () = kept => tracing::warn!(event = "lease_lost", task_id = task.id, lease, "lost the lease of task {}", task.id),
@@ -150,8 +150,9 @@ impl Worker {
                 }
                 Err(_) => {
                     tracing::error!(event = "host_panicked", task_id = task.id, "task {} ran into a mistake of the host", task.id);
-                    let message = "the host itself failed: please report this, with the lines of its log".to_owned();
-                    self.give_back(&leased, Settlement::Failed { code: ErrorCode::AgentTrapped, message }).await;
+                    if let Err(error) = self.fail(&leased).await {
+                        tracing::error!(event = "store_unavailable", %error, "task {} waits for its lease to run out: {error}", task.id);
+                    }
                 }
             },
         }
@@ -190,6 +191,17 @@ impl Worker {
                 Some(Settled::Ended) | None => return Ok(()),
             }
         }
+    }
+
+    /// Fails a task whose hop ran into a mistake of the host.
+    async fn fail(&self, leased: &Leased) -> Result<(), StoreError> {
+        let hops = hops::of(&self.world.db, &leased.task.id).await?;
+        let Some(current) = hops.last() else { return Ok(()) };
+        let fault = Fault::Trapped("the host itself failed; please report this, with the lines of its log".into());
+        let step = Step::Fail(ErrorCode::AgentTrapped, fault.to_string());
+        let label = leased.task.label;
+        let finished = Finished { seq: current.seq, agent: current.agent.clone(), ended: Err(fault), label, step };
+        settle(&self.world.db, leased, finished).await.map(|_| ())
     }
 
     /// Ends the lease outside any hop. If even that fails, it runs out by itself.
