@@ -22,7 +22,8 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
-use super::perform::{Act, Failed, Reply, Who, perform};
+use super::act::{Act, Failed, Reply, Who};
+use super::perform::perform;
 use super::{Hop, World};
 use crate::id;
 

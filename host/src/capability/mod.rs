@@ -6,6 +6,8 @@ pub mod wit;
 
 pub mod perform;
 
+pub mod act;
+
 mod clock;
 mod limits;
 mod log;

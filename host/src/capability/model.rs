@@ -8,7 +8,8 @@ use policy::tier::Tier;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::perform::{Act, Bound, Failed, Reply, Who, perform, refuse};
+use super::act::{Act, Bound, Failed, Reply, Who};
+use super::perform::{perform, refuse};
 use super::wit::homeaiops::agent::{model, types};
 use super::{Hop, World};
 use crate::metrics::{self, name};

@@ -8,8 +8,9 @@ use policy::judge::{Destination, Granted};
 use policy::tier::Tier;
 use serde_json::{Value, json};
 
+use super::act::{Act, Failed, Reply, Who, readable};
 use super::model::{error, tier};
-use super::perform::{Act, Failed, Reply, Who, perform, readable};
+use super::perform::perform;
 use super::wit::homeaiops::agent::{types, vault as wit};
 use super::{Hop, World};
 use crate::id;

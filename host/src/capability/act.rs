@@ -1,0 +1,111 @@
+//! What a capability is to the path that every call takes: where a call could go, what it could cost, and its effect.
+
+use policy::call::{Call, CallError};
+use policy::denied::Denied;
+use policy::grant::Grant;
+use policy::judge::{Destination, Granted};
+use policy::tier::{Clearance, Label, Tier};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::World;
+use crate::store::StoreError;
+use crate::store::journal::{Position, Usage};
+
+/// A call that this host can act on: its destinations and its effect.
+pub trait Act: Call {
+    /// What a success answers.
+    type Answer: Serialize + Send;
+
+    /// Step 2, for this call: where it could go, best first.
+    fn destinations(&self, world: &World, grant: &Grant) -> Result<Vec<Destination>, Denied>;
+
+    /// The most that it can use of a run's budget at one destination.
+    fn bound(&self, _world: &World, _destination: &Destination) -> Bound {
+        Bound::default()
+    }
+
+    /// What must be on disk before the effect, beside the intent itself.
+    fn prepare(&self, _world: &World, _who: &Who) -> impl Future<Output = Result<(), Failed>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Its turn at a server that serves so many at once, held during the effect.
+    fn turn(_world: &World, _granted: &Granted<Self>) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send {
+        async { None }
+    }
+
+    /// Step 8, for this call.
+    fn act(world: World, granted: Granted<Self>, who: Who) -> impl Future<Output = Result<Reply<Self::Answer>, Failed>> + Send;
+}
+
+/// What a call can use of a run's budget.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bound {
+    /// Tokens that a model may write.
+    pub output_tokens: u64,
+    /// Millionths of a US dollar.
+    pub usd_micros: u64,
+}
+
+/// Who acts: for files and filters.
+#[derive(Clone)]
+pub struct Who {
+    /// Where the call stands in the journal.
+    pub at: Position,
+    /// The component.
+    pub digest: String,
+    /// The label before the call.
+    pub label: Label,
+    /// The effective grant.
+    pub grant: std::sync::Arc<Grant>,
+}
+
+/// A successful effect.
+pub struct Reply<A> {
+    /// What the agent is told.
+    pub answer: A,
+    /// The tier of it: the run rises to this.
+    pub tier: Tier,
+    /// What a model used.
+    pub usage: Option<Usage>,
+}
+
+/// An effect that did not succeed.
+#[derive(Debug)]
+pub enum Failed {
+    /// The other side's answer: the agent is told.
+    Told(CallError),
+    /// A server is in trouble: the next destination, or the run waits.
+    Backend(String),
+    /// The run's wall clock ran out meanwhile: the run ends.
+    Overdue,
+    /// Our own store: the run ends, and nobody is told a decision that nobody made.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What a call answers, and the `ref` by which the agent can cite it.
+pub struct Told<A> {
+    /// The `ref`.
+    pub reference: String,
+    /// The answer.
+    pub answer: A,
+    /// The run's label after it.
+    pub label: Label,
+    /// The destination that answered.
+    pub destination: String,
+    /// What a model used.
+    pub usage: Option<Usage>,
+}
+
+/// Whether the run may read data of that tier, by its agent's clearance.
+#[must_use]
+pub fn readable(grant: &Grant, tier: Tier) -> bool {
+    Clearance(grant.clearance()).admits(tier)
+}
