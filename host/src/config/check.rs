@@ -125,6 +125,10 @@ pub(super) fn sensible(config: &Config) -> Result<(), ConfigError> {
         if group.kind == Kind::Anthropic {
             return wrong(&place, "kind `anthropic` is not served by this version".into(), "use `ollama` or `openai`");
         }
+        if group.remote == Some(true) && group.price.is_none() {
+            let hint = "price = { input = 3.0, output = 15.0 }, in US dollars per million tokens; zeros if it is really free";
+            return wrong(&place, "a remote group needs `price`: what is not known is not free".into(), hint);
+        }
         if group.concurrency == 0 {
             return wrong(&place, "`concurrency` must be at least 1".into(), "concurrency = 1");
         }
@@ -178,6 +182,13 @@ mod tests {
     fn an_open_port_without_a_token_is_refused() {
         let said = complaint("[server]\nlisten = \"0.0.0.0:8765\"\n");
         assert!(said.contains("no token is configured"), "{said}");
+    }
+
+    #[test]
+    fn a_remote_group_without_a_price_is_refused() {
+        let remote = "[inference.groups.cloud]\nkind = \"openai\"\nurl = \"http://127.0.0.1:1\"\nmodel = \"m\"\nremote = true\n";
+        let said = complaint(remote);
+        assert!(said.contains("[inference.groups.cloud]") && said.contains("needs `price`"), "{said}");
     }
 
     #[test]
