@@ -105,11 +105,6 @@ impl<T> Labelled<T> {
     pub fn open(&self, clearance: Clearance) -> Result<&T, Withheld> {
         if clearance.admits(self.label.tier) { Ok(&self.value) } else { Err(Withheld) }
     }
-
-    /// Another value made of this one only; it keeps the label.
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Labelled<U> {
-        Labelled { label: self.label, value: change(self.value) }
-    }
 }
 
 /// What stands in for data that a destination may not see.

@@ -29,8 +29,8 @@ pub(super) struct House {
 
 impl House {
     pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
-        for table in config.unserved() {
-            tracing::warn!(event = "table_unserved", table, "[{table}] is set, and this version does not serve it");
+        for setting in config.unserved() {
+            tracing::warn!(event = "setting_unserved", setting, "{setting} is set, and this version does not serve it");
         }
         let prefix: &'static str = Box::leak(config.metrics.prefix.clone().into_boxed_str());
         let rendered = metrics::install(prefix).context("metrics cannot be recorded")?;

@@ -321,20 +321,22 @@ impl Config {
         self.database.url.clone()
     }
 
-    /// Tables that are set but not served by this version.
+    /// What is set but not served by this version.
     #[must_use]
-    pub fn unserved(&self) -> Vec<&'static str> {
-        [
-            ("caps", self.caps.is_some()),
-            ("mcp", self.mcp.is_some()),
-            ("approvals", self.approvals.is_some()),
-            ("sinks", self.sinks.is_some()),
-            ("telemetry", self.telemetry.is_some()),
-            ("schedules", self.schedules.is_some()),
-        ]
-        .into_iter()
-        .filter_map(|(table, set)| set.then_some(table))
-        .collect()
+    pub fn unserved(&self) -> Vec<String> {
+        let tables = [
+            ("[caps]", self.caps.is_some()),
+            ("[mcp]", self.mcp.is_some()),
+            ("[approvals]", self.approvals.is_some()),
+            ("[sinks]", self.sinks.is_some()),
+            ("[telemetry]", self.telemetry.is_some()),
+            ("[[schedules]]", self.schedules.is_some()),
+            ("[[household.allow]]", !self.household.allow.is_empty()),
+            ("enable_claude in [inference]", self.inference.enable_claude),
+        ];
+        let tables = tables.into_iter().filter(|(_, set)| *set).map(|(what, _)| what.to_owned());
+        let groups = self.inference.groups.iter().filter(|(_, group)| !group.fallback.is_empty());
+        tables.chain(groups.map(|(name, _)| format!("fallback in [inference.groups.{name}]"))).collect()
     }
 
     /// Where the grant of an agent is written, for refusals.

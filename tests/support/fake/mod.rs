@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -54,6 +55,24 @@ struct Script {
     faults: Mutex<Vec<String>>,
     asked: Notify,
     released: Notify,
+}
+
+/// One message of a chat: the same in both protocols.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read for their presence and type")]
+struct Message {
+    role: Role,
+    content: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    System,
+    User,
+    Assistant,
+    Tool,
 }
 
 pub const NAME: &str = "fake:7b";

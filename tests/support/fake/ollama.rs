@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{NAME, Script, words};
+use super::{Message, NAME, Script, words};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,23 +22,6 @@ struct Chat {
     keep_alive: String,
     format: Option<Value>,
     options: Options,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read for their presence and type")]
-struct Message {
-    role: Role,
-    content: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    System,
-    User,
-    Assistant,
-    Tool,
 }
 
 #[derive(Deserialize)]

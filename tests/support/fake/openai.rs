@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{NAME, Script, words};
+use super::{Message, NAME, Script, words};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,23 +24,6 @@ struct Chat {
     max_tokens: u32,
     temperature: Option<f32>,
     response_format: Option<ResponseFormat>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read for their presence and type")]
-struct Message {
-    role: Role,
-    content: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    System,
-    User,
-    Assistant,
-    Tool,
 }
 
 #[derive(Deserialize)]
