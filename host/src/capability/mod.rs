@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use policy::grant::Grant;
 use policy::manifest::Manifest;
-use policy::task::Timestamp;
 use policy::tier::{Label, Labelled};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -156,11 +155,6 @@ impl Hop {
     /// Lets the wall clock go on with what was left.
     fn thaw(&mut self, left: Duration) {
         self.deadline.send_replace(Instant::now() + left);
-    }
-
-    /// The guest's clock at the last thing that it learnt.
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
     }
 }
 

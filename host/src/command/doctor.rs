@@ -79,7 +79,7 @@ pub(super) async fn run(mut config: Config, options: Options) -> anyhow::Result<
         return Ok(Exit::Done);
     }
     let drain = CancellationToken::new();
-    let working = tokio::spawn(House::work(house.worker(), drain.clone()));
+    let working = tokio::spawn(house.worker().run(drain.clone()));
     let mut scores = Vec::new();
     for (at, sentence) in chosen.iter().enumerate() {
         tell(&format!("{}/{}: {}", at + 1, chosen.len(), sentence.content));

@@ -78,11 +78,7 @@ impl House {
         served
     }
 
-    /// Works without a port.
-    pub(super) async fn work(worker: Worker, drain: CancellationToken) {
-        worker.run(drain).await;
-    }
-
+    /// Its worker, for a command that works without a port.
     pub(super) fn worker(&self) -> Worker {
         self.worker.clone()
     }

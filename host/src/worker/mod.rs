@@ -146,7 +146,7 @@ impl Worker {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::error!(event = "task_interrupted", task_id = task.id, %error, "task {} goes back to the queue: {error}", task.id);
-                    self.give_back(&leased, Settlement::Release { at: id::now().plus(PAUSE) }).await;
+                    self.give_back(&leased).await;
                 }
                 Err(_) => {
                     tracing::error!(event = "host_panicked", task_id = task.id, "task {} ran into a mistake of the host", task.id);
@@ -167,7 +167,7 @@ impl Worker {
             let Some(current) = hops.last() else { return Ok(()) };
             let ran = hop::run(self, leased, &hops, label, until.clone()).await?;
             let Some(ended) = ran.ended else {
-                self.give_back(leased, Settlement::Release { at: id::now() }).await;
+                self.give_back(leased).await;
                 return Ok(());
             };
             let grant = self.fleet.agent(&current.agent).map(|agent| agent.grant.clone());
@@ -204,11 +204,12 @@ impl Worker {
         settle(&self.world.db, leased, finished).await.map(|_| ())
     }
 
-    /// Ends the lease outside any hop. If even that fails, it runs out by itself.
-    async fn give_back(&self, leased: &Leased, how: Settlement) {
-        let (id, lease) = (leased.task.id.clone(), leased.lease);
-        let given =
-            self.world.db.write(move |tx| Box::pin(async move { leases::settle(tx, (&id, lease), None, how, id::now()).await }));
+    /// Gives a task back as it was, to rest a little: what interrupted it is a trouble of our own, which may last. If even that
+    /// fails, its lease runs out by itself.
+    async fn give_back(&self, leased: &Leased) {
+        let (id, lease, now) = (leased.task.id.clone(), leased.lease, id::now());
+        let rest = Settlement::Release { at: now.plus(PAUSE) };
+        let given = self.world.db.write(move |tx| Box::pin(async move { leases::settle(tx, (&id, lease), None, rest, now).await }));
         if let Err(error) = given.await {
             tracing::error!(event = "store_unavailable", %error, "task {} waits for its lease to run out: {error}", leased.task.id);
         }
