@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use opentelemetry::trace::SpanKind;
 use policy::household::{self, Blocked};
 use policy::next;
 use policy::task::{Role, Source};
-use tokio::sync::Notify;
 
 use crate::config::{Config, Token};
-use crate::envelope::{self, Envelope};
+use crate::envelope::Envelope;
 use crate::fleet::Fleet;
 use crate::id;
 use crate::store::idempotency::{self, Key};
 use crate::store::tasks::{self, New};
 use crate::store::{Db, StoreError};
+use crate::telemetry::trace::{Place, Span, Traces, fact, what};
 
 /// Who calls, as their token says.
 #[derive(Clone, Debug)]
@@ -118,8 +119,8 @@ pub struct Ingress {
     pub fleet: Arc<Fleet>,
     /// Who may ask for what.
     pub config: Arc<Config>,
-    /// Rings when a task is due.
-    pub wake: Arc<Notify>,
+    /// Where the root span of each task goes.
+    pub traces: Traces,
 }
 
 impl Ingress {
@@ -143,11 +144,13 @@ impl Ingress {
             return Err(Refused::Full(most));
         }
 
-        let id = id::task();
-        let trace_id = traced(traceparent.as_deref()).or_else(|| envelope.trace_id.clone()).unwrap_or_else(id::trace);
+        let (id, asked) = (id::task(), id::now());
+        let callers = traceparent.as_deref().and_then(Place::named);
+        let trace_id = callers.map(|place| place.trace()).or_else(|| envelope.trace_id.clone()).unwrap_or_else(id::trace);
+        let root = Place::of(&trace_id, &what::request(&id));
         let conversation_id = envelope.conversation_id.clone().unwrap_or_else(|| id.clone());
         let key = envelope.idempotency_key.clone();
-        let source = envelope.source.as_str();
+        let (source, tier) = (envelope.source.as_str(), envelope.data_tier.as_str());
         let new = New {
             id: id.clone(),
             token: caller.name.clone(),
@@ -155,7 +158,7 @@ impl Ingress {
             role,
             conversation_id: conversation_id.clone(),
             trace_id: trace_id.clone(),
-            traceparent,
+            traceparent: root.traceparent(),
             first: next::first(envelope.target_agent.as_deref()).to_owned(),
             envelope,
         };
@@ -164,7 +167,22 @@ impl Ingress {
             return self.repeated(held, key.unwrap_or_default()).await;
         }
         tracing::info!(event = "task_enqueued", task_id = id, trace_id, source, "task {id} enqueued from {source}");
-        self.wake.notify_one();
+        self.db.bell().ring();
+        self.traces.record(|| Span {
+            at: root,
+            below: callers,
+            name: format!("task from {source}"),
+            kind: SpanKind::Server,
+            began: asked,
+            ended: id::now(),
+            facts: vec![
+                fact("homeaiops.task.id", id.clone()),
+                fact("homeaiops.source", source),
+                fact("homeaiops.tier", tier),
+                fact("session.id", conversation_id.clone()),
+            ],
+            error: None,
+        });
         Ok(Accepted { task_id: id, duplicate: false, conversation_id, trace_id })
     }
 
@@ -222,11 +240,4 @@ impl Ingress {
             Some(_) | None => Ok(()),
         }
     }
-}
-
-/// The trace id of a `traceparent` header (W3C trace context), if it is a valid one.
-fn traced(traceparent: Option<&str>) -> Option<String> {
-    let mut parts = traceparent?.split('-');
-    let (version, trace) = (parts.next()?, parts.next()?);
-    (version.len() == 2 && version != "ff" && envelope::is_trace_id(trace)).then(|| trace.to_owned())
 }

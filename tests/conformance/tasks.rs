@@ -10,19 +10,7 @@ use policy::task::{ErrorCode, Role, Timestamp};
 use policy::tier::{Label, Tier};
 use serde_json::{Value, json};
 
-/// Each scenario gets a fresh SQLite file.
-macro_rules! on_every_store {
-    ($($scenario:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $scenario() {
-                let folder = tempfile::tempdir().unwrap();
-                let url = format!("sqlite://{}", folder.path().join("host.db").display());
-                super::$scenario(host::store::Db::open(&url).await.unwrap()).await.unwrap();
-            })+
-        }
-    };
-}
+use super::on_every_store;
 
 on_every_store![
     a_task_is_leased_once,
@@ -49,19 +37,19 @@ fn new(id: &str, more: Value) -> New {
         role: Role::Operator,
         conversation_id: id.into(),
         trace_id: "1".repeat(32),
-        traceparent: None,
+        traceparent: String::new(),
         first: "triager".into(),
         envelope: envelope::parse(sent.to_string().as_bytes()).unwrap(),
     }
 }
 
-async fn enqueue(db: &Db, id: &str, more: Value, now: i64) -> Result<(), StoreError> {
+pub(super) async fn enqueue(db: &Db, id: &str, more: Value, now: i64) -> Result<(), StoreError> {
     let new = new(id, more);
     db.write(move |tx| Box::pin(async move { tasks::insert(tx, new, Timestamp(now)).await })).await
 }
 
-async fn lease(db: &Db, now: i64, until: i64) -> Result<Option<Leased>, StoreError> {
-    leases::lease(db, "host".into(), Timestamp(now), Timestamp(until)).await
+pub(super) async fn lease(db: &Db, now: i64, until: i64) -> Result<Option<Leased>, StoreError> {
+    leases::lease(db, Timestamp(now), Timestamp(until)).await
 }
 
 async fn settle(db: &Db, leased: &Leased, how: Settlement, now: i64) -> Result<bool, StoreError> {

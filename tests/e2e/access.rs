@@ -3,17 +3,22 @@
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::support::fake::{Model, Protocol};
+use crate::support::fake::Model;
+use crate::support::ground::{Ground, on_both_grounds};
 use crate::support::{Host, Setup};
+
+on_both_grounds![a_token_opens_the_door_and_its_role_bounds_what_is_asked, a_household_sees_its_own_tasks_without_the_machinery,];
 
 fn token(name: &str, role: &str, sources: &str) -> String {
     let digest: String = Sha256::digest(format!("secret of {name}")).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nrole = \"{role}\"\nsources = {sources}\n")
 }
 
-async fn guarded() -> (Model, Host) {
-    let model = Model::start(Protocol::Ollama).await;
-    let mut setup = Setup::with(&model)
+async fn guarded(ground: Ground) -> (Model, Host) {
+    let model = ground.model().await;
+    let mut setup = ground
+        .setup(&model)
+        .await
         .and(&token("boss", "operator", "[]"))
         .and(&token("kitchen", "household", "[\"voice\"]"))
         .and("[[auth.tokens]]\nname = \"named\"\nenv = \"HAI_TEST_TOKEN\"\nrole = \"operator\"\n");
@@ -27,9 +32,8 @@ fn ask(more: serde_json::Value) -> String {
     envelope.to_string()
 }
 
-#[tokio::test]
-async fn a_token_opens_the_door_and_its_role_bounds_what_is_asked() {
-    let (_model, mut host) = guarded().await;
+async fn a_token_opens_the_door_and_its_role_bounds_what_is_asked(ground: Ground) {
+    let (_model, mut host) = guarded(ground).await;
     for (token, body, expected) in [
         (None, ask(json!({})), "401 unauthenticated"),
         (Some("wrong"), ask(json!({})), "401 unauthenticated"),
@@ -55,9 +59,8 @@ async fn a_token_opens_the_door_and_its_role_bounds_what_is_asked() {
     }
 }
 
-#[tokio::test]
-async fn a_household_sees_its_own_tasks_without_the_machinery() {
-    let (_model, mut host) = guarded().await;
+async fn a_household_sees_its_own_tasks_without_the_machinery(ground: Ground) {
+    let (_model, mut host) = guarded(ground).await;
     host.token = Some("secret of boss".into());
     let theirs = host.done(json!({ "source": "cli", "content": "the operator's own business" })).await["task_id"].clone();
     host.token = Some("secret of kitchen".into());

@@ -3,14 +3,27 @@
 use serde_json::json;
 
 use crate::support::Setup;
-use crate::support::fake::{Model, Order, Protocol};
+use crate::support::fake::Order;
+use crate::support::ground::{Ground, on_both_grounds};
 
-#[tokio::test]
-async fn a_kill_while_a_hop_waits_for_the_model_loses_nothing() {
+on_both_grounds![
+    a_kill_while_a_hop_waits_for_the_model_loses_nothing,
+    nonsense_is_repaired_once,
+    nonsense_twice_fails_with_what_was_said,
+    a_failed_run_is_tried_again_as_often_as_the_envelope_says,
+    a_server_in_trouble_parks_the_task_and_burns_no_attempt,
+    a_server_that_says_nothing_is_given_up_on,
+    a_reporter_without_a_model_still_reports,
+    a_drain_gives_running_hops_their_time_and_leases_nothing_more,
+    a_paused_house_leases_nothing_until_the_file_is_gone,
+    a_task_whose_time_has_passed_never_executes,
+];
+
+async fn a_kill_while_a_hop_waits_for_the_model_loses_nothing(ground: Ground) {
     for waiting_hop in [1, 2, 3] {
-        let model = Model::start(Protocol::Ollama).await;
+        let model = ground.model().await;
         model.order((1..waiting_hop).map(|_| Order::Well).chain([Order::Hang]));
-        let host = Setup::with(&model).start().await;
+        let host = ground.setup(&model).await.start().await;
         let id = host.submit(json!({})).await;
         for _ in 0..waiting_hop {
             model.asked().await;
@@ -27,11 +40,10 @@ async fn a_kill_while_a_hop_waits_for_the_model_loses_nothing() {
     }
 }
 
-#[tokio::test]
-async fn nonsense_is_repaired_once() {
-    let model = Model::start(Protocol::Openai).await;
+async fn nonsense_is_repaired_once(ground: Ground) {
+    let model = ground.model().await;
     model.order([Order::Say("{\"target_agent\": \"the moon\"}".into())]);
-    let host = Setup::with(&model).start().await;
+    let host = ground.setup(&model).await.start().await;
     let task = host.done(json!({})).await;
     assert_eq!(task["attempts"], 0);
     let asked = model.heard();
@@ -41,11 +53,10 @@ async fn nonsense_is_repaired_once() {
     assert!(repair[3]["content"].as_str().unwrap().starts_with("That does not fit:"), "and what is wrong with it");
 }
 
-#[tokio::test]
-async fn nonsense_twice_fails_with_what_was_said() {
-    let model = Model::start(Protocol::Ollama).await;
+async fn nonsense_twice_fails_with_what_was_said(ground: Ground) {
+    let model = ground.model().await;
     model.order([Order::Say("lovely weather".into()), Order::Say("still lovely".into())]);
-    let host = Setup::with(&model).start().await;
+    let host = ground.setup(&model).await.start().await;
     let id = host.submit(json!({ "retry_policy": { "max_attempts": 1 } })).await;
     let task = host.task(&id, "failed").await;
     assert_eq!(task["error"]["code"], "attempts_exhausted");
@@ -55,45 +66,40 @@ async fn nonsense_twice_fails_with_what_was_said() {
     host.logged("task_failed").await;
 }
 
-#[tokio::test]
-async fn a_failed_run_is_tried_again_as_often_as_the_envelope_says() {
-    let model = Model::start(Protocol::Ollama).await;
+async fn a_failed_run_is_tried_again_as_often_as_the_envelope_says(ground: Ground) {
+    let model = ground.model().await;
     model.order((0..4).map(|_| Order::Say("no".into())));
-    let host = Setup::with(&model).start().await;
+    let host = ground.setup(&model).await.start().await;
     let task = host.done(json!({ "retry_policy": { "max_attempts": 3 } })).await;
     assert_eq!(task["hops"][0]["run"], 3);
     assert_eq!(model.heard().len(), 4 + 3);
 }
 
-#[tokio::test]
-async fn a_server_in_trouble_parks_the_task_and_burns_no_attempt() {
+async fn a_server_in_trouble_parks_the_task_and_burns_no_attempt(ground: Ground) {
     let trouble = [Order::Status(500), Order::Status(429), Order::Cut, Order::Garbage, Order::Page];
-    for protocol in [Protocol::Ollama, Protocol::Openai] {
-        let model = Model::start(protocol).await;
-        model.order(trouble.clone());
-        let host = Setup::with(&model).start().await;
-        let mut tasks = Vec::new();
-        for _ in &trouble {
-            tasks.push(host.submit(json!({ "target_agent": "note-maker", "retry_policy": { "max_attempts": 1 } })).await);
-        }
-        for id in &tasks {
-            let parked = host.task(id, "awaiting_backend").await;
-            assert!(parked["waits_for"].as_str().unwrap().contains("backend unavailable: group `local-p40`"), "{parked}");
-        }
-        for id in &tasks {
-            let task = host.task(id, "done").await;
-            assert_eq!(task["attempts"], 0);
-        }
-        assert_eq!(host.events("task_parked").len(), trouble.len());
-        assert_eq!(host.notes("inbox/drafts").len(), trouble.len());
+    let model = ground.model().await;
+    model.order(trouble.clone());
+    let host = ground.setup(&model).await.start().await;
+    let mut tasks = Vec::new();
+    for _ in &trouble {
+        tasks.push(host.submit(json!({ "target_agent": "note-maker", "retry_policy": { "max_attempts": 1 } })).await);
     }
+    for id in &tasks {
+        let parked = host.task(id, "awaiting_backend").await;
+        assert!(parked["waits_for"].as_str().unwrap().contains("backend unavailable: group `local-p40`"), "{parked}");
+    }
+    for id in &tasks {
+        let task = host.task(id, "done").await;
+        assert_eq!(task["attempts"], 0);
+    }
+    assert_eq!(host.events("task_parked").len(), trouble.len());
+    assert_eq!(host.notes("inbox/drafts").len(), trouble.len());
 }
 
-#[tokio::test]
-async fn a_server_that_says_nothing_is_given_up_on() {
-    let model = Model::start(Protocol::Openai).await;
+async fn a_server_that_says_nothing_is_given_up_on(ground: Ground) {
+    let model = ground.model().await;
     model.order([Order::Hang]);
-    let setup = Setup::with(&model);
+    let setup = ground.setup(&model).await;
     let config = setup.config.replace("concurrency = 8\n", "concurrency = 8\nfirst_token_s = 3\n");
     let host = Setup { config, ..setup }.start().await;
     let id = host.submit(json!({ "target_agent": "note-maker" })).await;
@@ -102,20 +108,18 @@ async fn a_server_that_says_nothing_is_given_up_on() {
     host.task(&id, "done").await;
 }
 
-#[tokio::test]
-async fn a_reporter_without_a_model_still_reports() {
-    let model = Model::start(Protocol::Ollama).await;
+async fn a_reporter_without_a_model_still_reports(ground: Ground) {
+    let model = ground.model().await;
     model.order([Order::Well, Order::Say("no".into()), Order::Say("no".into())]);
-    let host = Setup::with(&model).start().await;
+    let host = ground.setup(&model).await.start().await;
     let task = host.done(json!({ "target_agent": "note-maker" })).await;
     assert!(task["output"].as_str().unwrap().starts_with("Drafted the note"), "{task}");
 }
 
-#[tokio::test]
-async fn a_drain_gives_running_hops_their_time_and_leases_nothing_more() {
-    let model = Model::start(Protocol::Ollama).await;
+async fn a_drain_gives_running_hops_their_time_and_leases_nothing_more(ground: Ground) {
+    let model = ground.model().await;
     model.order([Order::Hang]);
-    let setup = Setup::with(&model).and("[server]\nin_flight = 1\n");
+    let setup = ground.setup(&model).await.and("[server]\nin_flight = 1\n");
     let host = setup.start().await;
     let first = host.submit(json!({ "target_agent": "note-maker" })).await;
     model.asked().await;
@@ -131,10 +135,9 @@ async fn a_drain_gives_running_hops_their_time_and_leases_nothing_more() {
     host.task(&second, "done").await;
 }
 
-#[tokio::test]
-async fn a_paused_house_leases_nothing_until_the_file_is_gone() {
-    let model = Model::start(Protocol::Ollama).await;
-    let setup = Setup::with(&model);
+async fn a_paused_house_leases_nothing_until_the_file_is_gone(ground: Ground) {
+    let model = ground.model().await;
+    let setup = ground.setup(&model).await;
     std::fs::create_dir_all(setup.vault().join("_meta")).unwrap();
     std::fs::write(setup.vault().join("_meta/PAUSED"), "").unwrap();
     let host = setup.start().await;
@@ -146,10 +149,9 @@ async fn a_paused_house_leases_nothing_until_the_file_is_gone() {
     host.task(&id, "done").await;
 }
 
-#[tokio::test]
-async fn a_task_whose_time_has_passed_never_executes() {
-    let model = Model::start(Protocol::Ollama).await;
-    let setup = Setup::with(&model);
+async fn a_task_whose_time_has_passed_never_executes(ground: Ground) {
+    let model = ground.model().await;
+    let setup = ground.setup(&model).await;
     std::fs::create_dir_all(setup.vault().join("_meta")).unwrap();
     std::fs::write(setup.vault().join("_meta/PAUSED"), "").unwrap();
     let host = setup.start().await;

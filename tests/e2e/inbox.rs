@@ -2,8 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Setup;
-use crate::support::fake::{Model, Protocol};
+use crate::support::ground::{Ground, on_both_grounds};
+
+on_both_grounds![
+    each_refusal_has_its_code_a_hint_and_a_count,
+    a_repeated_key_answers_the_first_task,
+    a_callers_trace_is_continued,
+    urgent_tasks_go_first,
+    tasks_are_listed_newest_first_and_page_by_page,
+    a_full_queue_turns_away_until_there_is_room,
+];
 
 fn envelope(more: Value) -> String {
     let mut envelope = json!({ "task_id": "t", "source": "test", "content": "hi" });
@@ -11,9 +19,8 @@ fn envelope(more: Value) -> String {
     envelope.to_string()
 }
 
-#[tokio::test]
-async fn each_refusal_has_its_code_a_hint_and_a_count() {
-    let host = Setup::bare().start().await;
+async fn each_refusal_has_its_code_a_hint_and_a_count(ground: Ground) {
+    let host = ground.bare().await.start().await;
     for (body, status, code) in [
         (envelope(json!({ "content": " " })), 422, "content_blank"),
         (envelope(json!({ "task_id": "" })), 422, "task_id_blank"),
@@ -41,10 +48,9 @@ async fn each_refusal_has_its_code_a_hint_and_a_count() {
     assert_eq!(tasks["tasks"], json!([]), "nothing was kept");
 }
 
-#[tokio::test]
-async fn a_repeated_key_answers_the_first_task() {
-    let model = Model::start(Protocol::Ollama).await;
-    let host = Setup::with(&model).start().await;
+async fn a_repeated_key_answers_the_first_task(ground: Ground) {
+    let model = ground.model().await;
+    let host = ground.setup(&model).await.start().await;
     let body = envelope(json!({ "idempotency_key": "k", "task_id": "one" }));
     let (_, first) = host.post("/inbox", body).await;
     let again = envelope(json!({ "idempotency_key": "k", "task_id": "two" }));
@@ -59,10 +65,9 @@ async fn a_repeated_key_answers_the_first_task() {
     assert_eq!(tasks["tasks"].as_array().unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn a_callers_trace_is_continued() {
-    let model = Model::start(Protocol::Ollama).await;
-    let host = Setup::with(&model).start().await;
+async fn a_callers_trace_is_continued(ground: Ground) {
+    let model = ground.model().await;
+    let host = ground.setup(&model).await.start().await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let request = host.request(reqwest::Method::POST, "/inbox").header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
     let own = "11111111111111111111111111111111";
@@ -74,10 +79,9 @@ async fn a_callers_trace_is_continued() {
     assert_eq!(answer["trace_id"].as_str().unwrap().len(), 32);
 }
 
-#[tokio::test]
-async fn urgent_tasks_go_first() {
-    let model = Model::start(Protocol::Ollama).await;
-    let setup = Setup::with(&model).and("[server]\nin_flight = 1\n");
+async fn urgent_tasks_go_first(ground: Ground) {
+    let model = ground.model().await;
+    let setup = ground.setup(&model).await.and("[server]\nin_flight = 1\n");
     std::fs::create_dir_all(setup.vault().join("_meta")).unwrap();
     std::fs::write(setup.vault().join("_meta/PAUSED"), "").unwrap();
     let host = setup.start().await;
@@ -93,10 +97,9 @@ async fn urgent_tasks_go_first() {
     assert_eq!(leased, [2, 3, 1, 0].map(|at: usize| json!(ids[at])));
 }
 
-#[tokio::test]
-async fn tasks_are_listed_newest_first_and_page_by_page() {
-    let model = Model::start(Protocol::Ollama).await;
-    let host = Setup::with(&model).start().await;
+async fn tasks_are_listed_newest_first_and_page_by_page(ground: Ground) {
+    let model = ground.model().await;
+    let host = ground.setup(&model).await.start().await;
     let mut ids = Vec::new();
     for _ in 0..3 {
         ids.push(host.done(json!({})).await["task_id"].clone());
@@ -117,10 +120,9 @@ async fn tasks_are_listed_newest_first_and_page_by_page() {
     assert_eq!((status, answer["error"]["code"].as_str()), (404, Some("not_found")));
 }
 
-#[tokio::test]
-async fn a_full_queue_turns_away_until_there_is_room() {
-    let model = Model::start(Protocol::Ollama).await;
-    let mut setup = Setup::with(&model).and("[server]\nmax_waiting = 1\n");
+async fn a_full_queue_turns_away_until_there_is_room(ground: Ground) {
+    let model = ground.model().await;
+    let mut setup = ground.setup(&model).await.and("[server]\nmax_waiting = 1\n");
     setup.variables.insert("HOST_SERVER__MAX_WAITING", "2".into());
     std::fs::create_dir_all(setup.vault().join("_meta")).unwrap();
     std::fs::write(setup.vault().join("_meta/PAUSED"), "").unwrap();

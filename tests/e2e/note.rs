@@ -2,22 +2,14 @@
 
 use serde_json::json;
 
-use crate::support::fake::{Model, Protocol};
-use crate::support::{Host, Setup};
+use crate::support::Host;
+use crate::support::ground::{Ground, on_every_ground};
 
-#[tokio::test]
-async fn a_request_becomes_a_note_over_ollama() {
-    first_trace(Protocol::Ollama).await;
-}
+on_every_ground![a_request_becomes_a_note, a_target_agent_skips_triage, a_conversation_goes_on];
 
-#[tokio::test]
-async fn a_request_becomes_a_note_over_openai() {
-    first_trace(Protocol::Openai).await;
-}
-
-async fn first_trace(protocol: Protocol) {
-    let model = Model::start(protocol).await;
-    let host = Setup::with(&model).start().await;
+async fn a_request_becomes_a_note(ground: Ground) {
+    let model = ground.model().await;
+    let host = ground.setup(&model).await.start().await;
     let id = host.submit(json!({ "task_id": "stage1-smoke", "content": "note to self: the hose clamp is loose" })).await;
     let task = host.task(&id, "done").await;
     host.logged("task_completed").await;
@@ -93,19 +85,17 @@ fn the_timeline_holds_prompts_and_counts(task: &serde_json::Value) {
     assert_eq!(*colleagues, json!(["note-maker"]), "the colleagues of the brief, never itself or the reporter");
 }
 
-#[tokio::test]
-async fn a_target_agent_skips_triage() {
-    let model = Model::start(Protocol::Ollama).await;
-    let host = Setup::with(&model).start().await;
+async fn a_target_agent_skips_triage(ground: Ground) {
+    let model = ground.model().await;
+    let host = ground.setup(&model).await.start().await;
     let task = host.done(json!({ "target_agent": "note-maker" })).await;
     let agents: Vec<&str> = task["hops"].as_array().unwrap().iter().map(|hop| hop["agent"].as_str().unwrap()).collect();
     assert_eq!(agents, ["note-maker", "reporter"]);
 }
 
-#[tokio::test]
-async fn a_conversation_goes_on() {
-    let model = Model::start(Protocol::Ollama).await;
-    let host = Setup::with(&model).start().await;
+async fn a_conversation_goes_on(ground: Ground) {
+    let model = ground.model().await;
+    let host = ground.setup(&model).await.start().await;
     let first = host.done(json!({ "conversation_id": "c1", "content": "note: the first thing" })).await;
     let second = host.done(json!({ "conversation_id": "c1", "content": "note: the second thing" })).await;
     let told = second["timeline"][0]["request"]["conversation"].to_string();

@@ -2,8 +2,13 @@
 
 use serde_json::json;
 
-use crate::support::fake::{Model, Protocol};
+use crate::support::ground::{Ground, on_both_grounds};
 use crate::support::{Host, Setup, guests};
+
+on_both_grounds![
+    a_call_passes_approval_budget_and_replay_among_the_nine_steps,
+    a_refused_call_stops_at_its_step_and_is_still_recorded,
+];
 
 const ALL: [&str; 9] = ["replay", "destination", "grant", "tier", "approval", "budget", "intent", "effect", "result"];
 
@@ -18,19 +23,17 @@ fn steps(host: &Host, kind: &str) -> Vec<String> {
     passed.map(|line| line["step"].as_str().unwrap().to_owned()).collect()
 }
 
-#[tokio::test]
-async fn a_call_passes_approval_budget_and_replay_among_the_nine_steps() {
-    let model = Model::start(Protocol::Ollama).await;
-    let host = traced(Setup::with(&model)).await;
+async fn a_call_passes_approval_budget_and_replay_among_the_nine_steps(ground: Ground) {
+    let model = ground.model().await;
+    let host = traced(ground.setup(&model).await).await;
     host.done(json!({ "target_agent": "note-maker" })).await;
     assert_eq!(steps(&host, "vault.write"), ALL);
     assert_eq!(steps(&host, "model.complete"), [ALL, ALL].concat(), "one of the note-maker, one of the reporter");
 }
 
-#[tokio::test]
-async fn a_refused_call_stops_at_its_step_and_is_still_recorded() {
-    let model = Model::start(Protocol::Ollama).await;
-    let setup = Setup::with(&model).and(
+async fn a_refused_call_stops_at_its_step_and_is_still_recorded(ground: Ground) {
+    let model = ground.model().await;
+    let setup = ground.setup(&model).await.and(
         "[grants.beyond]\nmodels = [\"local-p40\"]\nvault_read = [\"notes/*.md\"]\nvault_write = [\"inbox/drafts/note-*.md\"]\n",
     );
     let agents = guests::with(&["beyond"], setup.folder.path());

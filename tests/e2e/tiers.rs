@@ -3,16 +3,22 @@
 use serde_json::json;
 
 use crate::support::Setup;
-use crate::support::fake::{Model, Order, Protocol};
+use crate::support::fake::Order;
+use crate::support::ground::{Ground, on_both_grounds};
+
+on_both_grounds![
+    restricted_content_is_in_no_log_line_and_no_metric,
+    a_restricted_task_does_not_go_to_a_group_that_is_not_cleared,
+    an_agent_below_the_label_does_not_run,
+];
 
 const CANARY: &str = "canary-7f3a";
 
-#[tokio::test]
-async fn restricted_content_is_in_no_log_line_and_no_metric() {
-    let model = Model::start(Protocol::Ollama).await;
+async fn restricted_content_is_in_no_log_line_and_no_metric(ground: Ground) {
+    let model = ground.model().await;
     // One that fails with the model's words in its error, one that goes well.
     model.order([Order::Say(format!("I say {CANARY}")), Order::Say(format!("again {CANARY}"))]);
-    let host = Setup::with(&model).start().await;
+    let host = ground.setup(&model).await.start().await;
     let content = format!("note: the safe's code is {CANARY}");
     let sealed = json!({ "content": content, "data_tier": "restricted", "retry_policy": { "max_attempts": 1 } });
     let id = host.submit(sealed.clone()).await;
@@ -29,10 +35,9 @@ async fn restricted_content_is_in_no_log_line_and_no_metric() {
     assert!(host.log().iter().any(|line| line.contains("[restricted]")), "and the log says that something is left out");
 }
 
-#[tokio::test]
-async fn a_restricted_task_does_not_go_to_a_group_that_is_not_cleared() {
-    let model = Model::start(Protocol::Openai).await;
-    let setup = Setup::with(&model);
+async fn a_restricted_task_does_not_go_to_a_group_that_is_not_cleared(ground: Ground) {
+    let model = ground.model().await;
+    let setup = ground.setup(&model).await;
     let config = setup.config.replace("[inference.groups.local-p40]\n", "[inference.groups.local-p40]\nclearance = \"internal\"\n");
     let host = Setup { config, ..setup }.start().await;
     let id = host.submit(json!({ "data_tier": "restricted", "retry_policy": { "max_attempts": 1 } })).await;
@@ -43,10 +48,9 @@ async fn a_restricted_task_does_not_go_to_a_group_that_is_not_cleared() {
     host.done(json!({ "data_tier": "internal" })).await;
 }
 
-#[tokio::test]
-async fn an_agent_below_the_label_does_not_run() {
-    let model = Model::start(Protocol::Ollama).await;
-    let host = Setup::with(&model).and("[grants.note-maker]\nclearance = \"internal\"\n").start().await;
+async fn an_agent_below_the_label_does_not_run(ground: Ground) {
+    let model = ground.model().await;
+    let host = ground.setup(&model).await.and("[grants.note-maker]\nclearance = \"internal\"\n").start().await;
     let id = host.submit(json!({ "data_tier": "restricted", "target_agent": "note-maker" })).await;
     let task = host.task(&id, "failed").await;
     assert_eq!(task["error"]["code"], "denied");

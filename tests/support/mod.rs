@@ -1,7 +1,9 @@
 //! A host to test: the real program on a port of its own, its log lines, and the model servers that it speaks to.
 
 pub mod fake;
+pub mod ground;
 pub mod guests;
+pub mod postgres;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ pub struct Setup {
     pub config: String,
     pub agents: PathBuf,
     pub variables: BTreeMap<&'static str, String>,
+    /// Another database than SQLite in the folder.
+    pub database: Option<String>,
 }
 
 impl Setup {
@@ -39,7 +43,13 @@ impl Setup {
         std::fs::create_dir_all(&cache).unwrap();
         std::fs::create_dir_all(folder.path().join("data")).unwrap();
         std::os::unix::fs::symlink(cache, folder.path().join("data/cache")).unwrap();
-        Self { folder: Arc::new(folder), config: String::new(), agents: guests::shipped(), variables: BTreeMap::new() }
+        Self {
+            folder: Arc::new(folder),
+            config: String::new(),
+            agents: guests::shipped(),
+            variables: BTreeMap::new(),
+            database: None,
+        }
     }
 
     /// More configuration.
@@ -65,6 +75,9 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
         command.args(arguments).arg("--config").arg(file).arg("--data").arg(self.folder.path().join("data"));
         command.arg("--vault").arg(self.vault()).arg("--agents").arg(&self.agents).arg("--listen").arg("127.0.0.1:0");
+        if let Some(url) = &self.database {
+            command.args(["--database", url]);
+        }
         command.env("RUST_LOG", "info").envs(&self.variables);
         command.kill_on_drop(true);
         command

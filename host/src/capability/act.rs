@@ -1,5 +1,6 @@
 //! What a capability is to the path that every call takes: where a call could go, what it could cost, and its effect.
 
+use opentelemetry::trace::SpanKind;
 use policy::call::{Call, CallError};
 use policy::denied::Denied;
 use policy::grant::Grant;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::World;
+pub use super::spans::Seen;
 use crate::store::StoreError;
 use crate::store::journal::{Position, Usage};
 
@@ -33,6 +35,11 @@ pub trait Act: Call {
     /// Its turn at a server that serves so many at once, held during the effect.
     fn turn(_world: &World, _granted: &Granted<Self>) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send {
         async { None }
+    }
+
+    /// How it looks in a trace; `destination` is the one that answered, if one did.
+    fn seen(&self, _world: &World, _destination: Option<&str>) -> Seen {
+        Seen { name: Self::KIND.into(), kind: SpanKind::Internal, facts: Vec::new() }
     }
 
     /// Step 8, for this call.

@@ -10,8 +10,10 @@ pub mod act;
 
 mod clock;
 mod limits;
+mod live;
 mod log;
 mod model;
+mod spans;
 mod vault;
 
 use std::collections::VecDeque;
@@ -29,11 +31,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::router::Router;
 use crate::store::Db;
 use crate::store::journal::Position;
+use crate::telemetry::trace::{Place, Traces};
 use crate::vault::Vault;
 
 pub(crate) use clock::link_empty_wasi;
 pub use clock::{GuestClock, Stream};
 pub use limits::{Memory, Spent};
+pub use live::{Doing, Live, What};
 pub(crate) use model::tier;
 
 /// Length of one epoch: the grain of the CPU limit.
@@ -50,6 +54,10 @@ pub struct World {
     pub router: Arc<Router>,
     /// One permit for each guest that may execute at once.
     pub executing: Arc<Semaphore>,
+    /// Who watches runs as they go.
+    pub live: Live,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 /// Under which lease a run acts.
@@ -85,6 +93,8 @@ pub struct Hop {
     pub last_lines: VecDeque<String>,
     /// The trace it belongs to.
     pub trace_id: String,
+    /// Where its span stands: its calls hang below.
+    pub span: Place,
     /// The agent's manner of working, for log lines.
     pub mode: String,
     /// Set by a call that outlasted an epoch: the next tick is not the guest's.

@@ -1,5 +1,6 @@
 //! WIT `model` ⇄ the router.
 
+use opentelemetry::trace::SpanKind;
 use policy::call::{CallError, Complete, Embed, Message, Speaker};
 use policy::denied::Denied;
 use policy::grant::Grant;
@@ -8,13 +9,14 @@ use policy::tier::Tier;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::act::{Act, Bound, Failed, Reply, Who};
+use super::act::{Act, Bound, Failed, Reply, Seen, Who};
 use super::perform::{perform, refuse};
 use super::wit::homeaiops::agent::{model, types};
 use super::{Hop, World};
 use crate::metrics::{self, name};
 use crate::router::{Completion, Stop, Trouble};
 use crate::store::journal::Usage;
+use crate::telemetry::trace::fact;
 
 /// Largest schema that is parsed, in bytes: parsing is the host's work, not the guest's.
 const MOST_SCHEMA: usize = 64 * 1024;
@@ -46,13 +48,30 @@ impl Act for Complete {
         Bound { output_tokens: u64::from(self.max_output_tokens), usd_micros: world.router.most_cost(&destination.name, self) }
     }
 
+    fn seen(&self, world: &World, destination: Option<&str>) -> Seen {
+        let asked = destination.unwrap_or(&self.group);
+        let group = world.router.groups().find(|(name, _)| *name == asked).map(|(_, group)| group);
+        let model = group.map_or("", |group| group.model.as_str());
+        let mut facts = vec![
+            fact("gen_ai.operation.name", "chat"),
+            fact("gen_ai.request.model", model.to_owned()),
+            fact("gen_ai.request.max_tokens", i64::from(self.max_output_tokens)),
+            fact("homeaiops.group", asked.to_owned()),
+        ];
+        facts.extend(group.map(|group| fact("gen_ai.provider.name", group.kind.as_str())));
+        facts.extend(self.temperature.map(|temperature| fact("gen_ai.request.temperature", f64::from(temperature))));
+        Seen { name: format!("chat {model}"), kind: SpanKind::Client, facts }
+    }
+
     async fn turn(world: &World, granted: &Granted<Self>) -> Option<OwnedSemaphorePermit> {
         world.router.turn(granted).await
     }
 
     async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<Answer>, Failed> {
         let started = tokio::time::Instant::now();
-        let ended = world.router.complete(&granted).await;
+        let mut heard = world.live.words(&who);
+        let ended = world.router.complete(&granted, &mut heard).await;
+        drop(heard);
         let group = granted.destination().name.as_str();
         let agent = who.grant.agent();
         let model = ended.as_ref().map_or("", |completion| completion.model.as_str()).to_owned();

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::act::{Act, Failed, Reply, Told, Who};
-use super::{Hop, Stop, TICK};
+use super::{Hop, Stop, TICK, spans};
 use crate::metrics::{self, name};
 use crate::store::StoreError;
 use crate::store::journal::{self, Closing, Opening};
@@ -38,17 +38,17 @@ pub async fn perform<C: Act>(hop: &mut Hop, call: C) -> Result<Result<Told<C::An
     }
     let mut tries = Vec::new();
     let ended = match destinations(hop, &call) {
-        Ok(candidates) => attempt(hop, &opening, call, candidates, &mut tries).await?,
+        Ok(candidates) => attempt(hop, &opening, &call, candidates, &mut tries).await?,
         Err(denied) => Err(denied.into()),
     };
-    recorded(hop, opening, ended, &tries).await
+    recorded(hop, opening, Some(&call), ended, &tries).await
 }
 
 /// Steps 3 to 8 for each candidate in turn, until one answers or refuses.
 async fn attempt<C: Act>(
     hop: &mut Hop,
     opening: &Opening,
-    call: C,
+    call: &C,
     candidates: Vec<Destination>,
     tries: &mut Vec<Try>,
 ) -> Result<Result<(Reply<C::Answer>, Destination), CallError>, Stop> {
@@ -101,7 +101,7 @@ async fn attempt<C: Act>(
 /// [`Stop`] if the host ends the run.
 pub async fn refuse<C: Act>(hop: &mut Hop, text: String) -> Result<CallError, Stop> {
     let opening = place::<C>(hop, "null".into())?;
-    let refused = recorded::<()>(hop, opening, Err(CallError::Invalid { text: text.clone() }), &[]).await?;
+    let refused = recorded::<C>(hop, opening, None, Err(CallError::Invalid { text: text.clone() }), &[]).await?;
     Ok(refused.err().unwrap_or(CallError::Invalid { text }))
 }
 
@@ -222,14 +222,17 @@ async fn intended<C: Act>(hop: &mut Hop, opening: &Opening, call: &C) -> Result<
 /// Step 8. The effect, with a deadline. The guest's permit is given back meanwhile: waiting is not executing.
 async fn effect<C: Act>(hop: &mut Hop, granted: Granted<C>) -> Result<Reply<C::Answer>, Failed> {
     passed("effect", C::KIND);
+    let who = who(hop);
+    hop.world.live.began(&who, C::KIND);
     drop(hop.permit.take());
     let began = Instant::now();
     // Waiting for one's turn at a busy server is nobody's fault: the wall clock stands still meanwhile.
-    let frozen = hop.freeze();
+    let (frozen, asked) = (hop.freeze(), id::now());
     let turn = C::turn(&hop.world, &granted).await;
+    spans::queued(hop, asked, id::now());
     hop.thaw(frozen);
     let left = Duration::from_millis(hop.wall_left());
-    let ended = timeout(left, C::act(hop.world.clone(), granted, who(hop))).await;
+    let ended = timeout(left, C::act(hop.world.clone(), granted, who)).await;
     drop(turn);
     let frozen = hop.freeze();
     hop.permit = hop.world.executing.clone().acquire_owned().await.ok();
@@ -239,12 +242,13 @@ async fn effect<C: Act>(hop: &mut Hop, granted: Granted<C>) -> Result<Reply<C::A
 }
 
 /// Step 9. Result, label and use become one journal record; a refusal is a result like any other.
-async fn recorded<A: Serialize>(
+async fn recorded<C: Act>(
     hop: &mut Hop,
     opening: Opening,
-    ended: Result<(Reply<A>, Destination), CallError>,
+    call: Option<&C>,
+    ended: Result<(Reply<C::Answer>, Destination), CallError>,
     tries: &[Try],
-) -> Result<Result<Told<A>, CallError>, Stop> {
+) -> Result<Result<Told<C::Answer>, CallError>, Stop> {
     passed("result", opening.kind);
     let broken = |error: serde_json::Error| Stop::Store(error.to_string());
     let (state, answer) = match &ended {
@@ -277,6 +281,17 @@ async fn recorded<A: Serialize>(
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one call")]
     metrics::observe(name::HOST_CALL_SECONDS, finished_at.since(started_at) as f64 / 1000.0, &[("kind", kind)]);
 
+    let seen = spans::Ended {
+        reference: reference.clone(),
+        kind,
+        state,
+        destination: ended.as_ref().ok().map(|(_, destination)| destination.name.as_str()),
+        usage: ended.as_ref().ok().and_then(|(reply, _)| reply.usage.as_ref()),
+        error: ended.as_ref().err(),
+        began: started_at,
+        ended: finished_at,
+    };
+    spans::called(hop, call, &seen);
     match ended {
         Ok((reply, destination)) => {
             if let Some(usage) = &reply.usage {

@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::capability::World;
+use crate::capability::{Live, World};
 use crate::config::Config;
 use crate::egress::Client;
 use crate::fleet::Fleet;
 use crate::ingress::Ingress;
+use crate::metrics;
 use crate::router::Router;
 use crate::runtime::engine::{self, Cache, Size};
 use crate::store::Db;
 use crate::surface::{self, State};
+use crate::telemetry::trace::Traces;
 use crate::vault::Vault;
 use crate::worker::Worker;
-use crate::{id, metrics};
 
 /// Everything of a running host but its port.
 pub(super) struct House {
@@ -38,31 +39,34 @@ impl House {
         let vault = Vault::open(&config.vault)?;
         let (engine, cache) = sandbox(&config)?;
         let fleet = Arc::new(Fleet::load(&engine, &cache, &config).await);
-        let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()))?;
+        let collector = std::iter::once(config.telemetry.otlp_endpoint.as_str());
+        let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()).chain(collector))?;
+        let traces = Traces::start(&config.telemetry, client.clone())?;
         let world = World {
             db: db.clone(),
             vault,
             router: Arc::new(Router::new(&config.inference, client)),
             executing: Arc::new(Semaphore::new(config.server.workers)),
+            live: Live::new(),
+            traces: traces.clone(),
         };
-        let (config, wake) = (Arc::new(config), Arc::new(Notify::new()));
+        let config = Arc::new(config);
         let worker = Worker {
             world: world.clone(),
             fleet: fleet.clone(),
-            wake: wake.clone(),
-            owner: id::task(),
             in_flight: config.server.in_flight,
             grace: Duration::from_secs(config.server.drain_s),
         };
-        let ingress = Ingress { db, fleet: fleet.clone(), config: config.clone(), wake };
-        Ok(Self { state: State { ingress, world, fleet, config, metrics: rendered }, worker })
+        let ingress = Ingress { db, fleet: fleet.clone(), config: config.clone(), traces };
+        let state = State { ingress, world, fleet, config, metrics: rendered, drain: CancellationToken::new() };
+        Ok(Self { state, worker })
     }
 
     /// Serves and works until `drain` is cancelled and running hops have had their grace.
     pub(super) async fn run(self, listener: TcpListener, drain: CancellationToken) -> anyhow::Result<()> {
-        let routes = surface::routes(self.state);
+        let routes = surface::routes(State { drain: drain.clone(), ..self.state });
         let serving = axum::serve(listener, routes).with_graceful_shutdown(drain.clone().cancelled_owned());
-        let grace = self.worker.grace;
+        let (grace, traces) = (self.worker.grace, self.worker.world.traces.clone());
         let worker = tokio::spawn(self.worker.run(drain.clone()));
         // A connection that stalls in the middle of a request must not keep the process alive.
         let overdue = async {
@@ -75,6 +79,7 @@ impl House {
         };
         drain.cancel();
         worker.await.context("the worker ended")?;
+        tokio::task::spawn_blocking(move || traces.end()).await.context("the last spans were being sent")?;
         served
     }
 

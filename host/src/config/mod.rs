@@ -62,6 +62,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// Tables of the contract that this version reads but does not serve: named in a warning at start.
     #[serde(default)]
     pub caps: Option<toml::Table>,
@@ -74,9 +76,6 @@ pub struct Config {
     /// See `caps`.
     #[serde(default)]
     pub sinks: Option<toml::Table>,
-    /// See `caps`.
-    #[serde(default)]
-    pub telemetry: Option<toml::Table>,
     /// See `caps`.
     #[serde(default)]
     pub schedules: Option<toml::Value>,
@@ -233,6 +232,18 @@ pub enum Kind {
     Anthropic,
 }
 
+impl Kind {
+    /// The word, as in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ollama => "ollama",
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+}
+
 /// US dollars per million tokens.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -303,6 +314,32 @@ pub struct Metrics {
     pub prefix: String,
 }
 
+/// `[telemetry]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// Base URL of an OTLP collector; empty: spans go nowhere.
+    pub otlp_endpoint: String,
+    /// How it is spoken to.
+    pub otlp_protocol: OtlpProtocol,
+    /// The variable that holds headers for it, as `key=value,key=value`.
+    #[serde(default)]
+    pub otlp_headers_env: Option<String>,
+    /// The headers themselves, read from the environment.
+    #[serde(skip)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// How a collector is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OtlpProtocol {
+    /// OTLP over HTTP, protobuf bodies.
+    Http,
+    /// OTLP over gRPC.
+    Grpc,
+}
+
 impl Config {
     /// Merges and checks everything.
     ///
@@ -329,7 +366,6 @@ impl Config {
             ("[mcp]", self.mcp.is_some()),
             ("[approvals]", self.approvals.is_some()),
             ("[sinks]", self.sinks.is_some()),
-            ("[telemetry]", self.telemetry.is_some()),
             ("[[schedules]]", self.schedules.is_some()),
             ("[[household.allow]]", !self.household.allow.is_empty()),
             ("enable_claude in [inference]", self.inference.enable_claude),

@@ -140,6 +140,17 @@ fn secrets(config: &mut Config) -> Result<(), ConfigError> {
             group.api_key = Some(variable(env).ok_or_else(|| missing(place, env))?);
         }
     }
+    if let Some(env) = &config.telemetry.otlp_headers_env {
+        let place = "otlp_headers_env in [telemetry]";
+        let found = variable(env).ok_or_else(|| missing(place.into(), env))?;
+        for pair in found.split(',') {
+            let Some((key, value)) = pair.split_once('=') else {
+                let (said, hint) = ("is no list of headers".into(), format!("set {env} to key=value,key=value"));
+                return Err(ConfigError { place: place.into(), said, hint });
+            };
+            config.telemetry.headers.insert(key.trim().to_owned(), value.trim().to_owned());
+        }
+    }
     for token in &mut config.auth.tokens {
         let place = format!("[[auth.tokens]] `{}`", token.name);
         token.digest = match (&token.sha256, &token.env) {

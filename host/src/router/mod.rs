@@ -47,6 +47,9 @@ pub struct Completion {
     pub cached: u64,
 }
 
+/// Who hears a model's words as they come.
+pub type Ear<'e> = &'e mut (dyn FnMut(&str) + Send);
+
 /// Why a model stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stop {
@@ -156,17 +159,17 @@ impl Router {
         self.backends.get(&group.url)?.clone().acquire_owned().await.ok()
     }
 
-    /// Asks the model of the granted destination; its turn is the caller's to hold.
+    /// Asks the model of the granted destination; its turn is the caller's to hold. `heard` gets its words as they come.
     ///
     /// # Errors
     /// [`Trouble`].
-    pub async fn complete(&self, granted: &Granted<Complete>) -> Result<Completion, Trouble> {
+    pub async fn complete(&self, granted: &Granted<Complete>, heard: Ear<'_>) -> Result<Completion, Trouble> {
         let at = &granted.destination().name;
         let unknown = || Trouble::Call(format!("there is no group `{at}`"));
         let group = self.groups.get(at).ok_or_else(unknown)?;
         let _counted = InFlight::at(at);
         let started = Instant::now();
-        let answer = self.ask(group, granted.call(), Deadlines::of(group, granted.call(), started)).await;
+        let answer = self.ask(group, granted.call(), Deadlines::of(group, granted.call(), started), heard).await;
         let up = !matches!(answer, Err(Trouble::Backend(_)));
         metrics::set(name::BACKEND_UP, f64::from(u8::from(up)), &[("group", at)]);
         let bounded = answer.map(|answer| counted(answer, granted.call()));
@@ -176,10 +179,10 @@ impl Router {
         })
     }
 
-    async fn ask(&self, group: &Group, call: &Complete, deadlines: Deadlines) -> Result<Completion, Trouble> {
+    async fn ask(&self, group: &Group, call: &Complete, deadlines: Deadlines, heard: Ear<'_>) -> Result<Completion, Trouble> {
         match group.kind {
-            Kind::Ollama => ollama::complete(&self.client, group, call, deadlines).await,
-            Kind::Openai => openai::complete(&self.client, group, call, deadlines).await,
+            Kind::Ollama => ollama::complete(&self.client, group, call, deadlines, heard).await,
+            Kind::Openai => openai::complete(&self.client, group, call, deadlines, heard).await,
             Kind::Anthropic => Err(Trouble::Call("kind `anthropic` is not served by this version".into())),
         }
     }

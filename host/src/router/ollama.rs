@@ -8,7 +8,7 @@ use tokio_stream::StreamExt;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
-use super::{Completion, Deadlines, MOST_BYTES, MOST_STREAMED, Stop, Trouble, address, broke, opened, spoken};
+use super::{Completion, Deadlines, Ear, MOST_BYTES, MOST_STREAMED, Stop, Trouble, address, broke, opened, spoken};
 use crate::config::Group;
 use crate::egress::{self, Client, EgressError};
 
@@ -59,7 +59,13 @@ struct Spoken {
     content: String,
 }
 
-pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, deadlines: Deadlines) -> Result<Completion, Trouble> {
+pub(super) async fn complete(
+    client: &Client,
+    group: &Group,
+    call: &Complete,
+    deadlines: Deadlines,
+    heard: Ear<'_>,
+) -> Result<Completion, Trouble> {
     let body = Request {
         model: &group.model,
         messages: &call.messages,
@@ -86,7 +92,11 @@ pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, de
         if let Some(error) = part.error {
             return Err(Trouble::Backend(error));
         }
-        answer.text.push_str(&part.message.map(|spoken| spoken.content).unwrap_or_default());
+        let words = part.message.map(|spoken| spoken.content).unwrap_or_default();
+        if !words.is_empty() {
+            heard(&words);
+        }
+        answer.text.push_str(&words);
         if answer.text.len() > MOST_BYTES {
             return Err(Trouble::Call(format!("the answer is longer than {MOST_BYTES} bytes")));
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 
-use super::{Completion, Deadlines, MOST_BYTES, MOST_STREAMED, Stop, Trouble, address, broke, opened, spoken};
+use super::{Completion, Deadlines, Ear, MOST_BYTES, MOST_STREAMED, Stop, Trouble, address, broke, opened, spoken};
 use crate::config::Group;
 use crate::egress::{self, Client};
 
@@ -69,7 +69,13 @@ struct Details {
     cached_tokens: Option<u64>,
 }
 
-pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, deadlines: Deadlines) -> Result<Completion, Trouble> {
+pub(super) async fn complete(
+    client: &Client,
+    group: &Group,
+    call: &Complete,
+    deadlines: Deadlines,
+    heard: Ear<'_>,
+) -> Result<Completion, Trouble> {
     let body = Request {
         model: &group.model,
         messages: &call.messages,
@@ -110,6 +116,7 @@ pub(super) async fn complete(client: &Client, group: &Group, call: &Complete, de
             answer.cached = usage.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or_default();
         }
         if let Some(choice) = chunk.choices.into_iter().next() {
+            choice.delta.content.as_deref().filter(|words| !words.is_empty()).map(&mut *heard);
             finished |= take(&mut answer, choice);
         }
         if answer.text.len() > MOST_BYTES {

@@ -18,6 +18,8 @@ pub struct Hop {
     pub status: String,
     /// Grows with every start.
     pub run: u32,
+    /// The lease under which its latest run started.
+    pub lease: i64,
     /// How it ended.
     pub outcome: Option<Labelled<Outcome>>,
     /// Why it failed.
@@ -35,6 +37,7 @@ struct Row {
     digest: Option<String>,
     status: String,
     run: i64,
+    lease: i64,
     outcome: Option<String>,
     error: Option<String>,
     label: String,
@@ -56,6 +59,7 @@ impl TryFrom<Row> for Hop {
             digest: row.digest,
             status: row.status,
             run: u32::try_from(row.run).unwrap_or(u32::MAX),
+            lease: row.lease,
             outcome: outcome.map(|outcome| Labelled::new(label, outcome)),
             error: row.error.map(|text| Labelled::new(label, text)),
             started_at: row.started_at.map(Timestamp),
@@ -105,7 +109,7 @@ pub async fn start(
     digest: String,
     now: Timestamp,
 ) -> Result<Option<u32>, StoreError> {
-    const SQL: &str = "update hop set status = 'running', run = run + 1, digest = $3, started_at = $4, error = null, \
+    const SQL: &str = "update hop set status = 'running', run = run + 1, lease = $5, digest = $3, started_at = $4, error = null, \
          outcome = null, finished_at = null where task = $1 and seq = $2 \
          and exists (select 1 from task where id = $1 and lease = $5 and status = 'running') returning run";
 
@@ -118,6 +122,14 @@ pub async fn start(
         })
         .await?;
     Ok(run.map(|run| u32::try_from(run).unwrap_or(u32::MAX)))
+}
+
+/// Notes that a run was given up without an outcome, so that it is not taken for one that a crash swallowed.
+pub(crate) async fn interrupt(tx: &mut Tx<'_>, task: &str) -> Result<(), StoreError> {
+    const SQL: &str = "update hop set status = 'pending' where task = $1 and status = 'running'";
+
+    within!(tx, connection => sqlx::query(SQL).bind(task).execute(&mut **connection).await.map(|_| ()))?;
+    Ok(())
 }
 
 /// Records how a run of a hop ended: its outcome, or the error of a run that failed.

@@ -103,10 +103,12 @@ async fn put(db: &Db, opening: Opening, closing: Option<Closing>) -> Result<bool
     let label = closing.as_ref().map_or(opening.label, |closing| closing.label);
     let usage = closing.as_ref().and_then(|closing| closing.usage.clone());
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    db.write(move |tx| {
-        Box::pin(async move {
-            let at = opening.at;
-            Ok(within!(tx, connection => sqlx::query(SQL)
+    let task = opening.at.task.clone();
+    let written = db
+        .write(move |tx| {
+            Box::pin(async move {
+                let at = opening.at;
+                Ok(within!(tx, connection => sqlx::query(SQL)
                 .bind(&at.task)
                 .bind(i64::from(at.hop))
                 .bind(i64::from(at.run))
@@ -130,9 +132,11 @@ async fn put(db: &Db, opening: Opening, closing: Option<Closing>) -> Result<bool
                 .execute(&mut **connection)
                 .await
                 .map(|done| done.rows_affected() == 1))?)
+            })
         })
-    })
-    .await
+        .await?;
+    db.bell.changed(&task);
+    Ok(written)
 }
 
 /// One line of a task's timeline.
@@ -223,6 +227,18 @@ pub async fn timeline(db: &Db, task: &str) -> Result<Vec<Entry>, StoreError> {
     const SQL: &str = "select * from journal where task = $1 order by hop, run, seq";
 
     let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL).bind(task).fetch_all(pool).await)?;
+    rows.into_iter().map(Entry::try_from).collect()
+}
+
+/// The calls of a task from hop `from` on, in order: without what was asked, and with the answers only of those that were refused
+/// or failed.
+pub async fn calls(db: &Db, task: &str, from: u32) -> Result<Vec<Entry>, StoreError> {
+    const SQL: &str = "select hop, run, seq, kind, state, 'null' as request, \
+         case when state in ('denied', 'failed') then answer end as answer, '[]' as tries, destination, tier, tainted, model, \
+         input_tokens, output_tokens, usd_micros, started_at, finished_at \
+         from journal where task = $1 and hop >= $2 order by hop, run, seq";
+
+    let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL).bind(task).bind(i64::from(from)).fetch_all(pool).await)?;
     rows.into_iter().map(Entry::try_from).collect()
 }
 

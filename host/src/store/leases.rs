@@ -7,9 +7,9 @@ use super::tasks::{Leased, Row};
 use super::{Db, StoreError, Tx, on, within};
 
 /// Leases the task that is due: by priority, ten minutes of age counting as one step of it.
-pub async fn lease(db: &Db, owner: String, now: Timestamp, until: Timestamp) -> Result<Option<Leased>, StoreError> {
+pub async fn lease(db: &Db, now: Timestamp, until: Timestamp) -> Result<Option<Leased>, StoreError> {
     const SQLITE: &str = "update task set status = 'running', lease = lease + 1, owner = $1, lease_until = $2, \
-         started_at = coalesce(started_at, $3), waits_for = null where id = (select id from task \
+         started_at = coalesce(started_at, $3) where id = (select id from task \
          where status in ('pending', 'awaiting_backend') and run_at <= $3 and (expires_at is null or expires_at > $3) \
          order by created_at - priority * 600000, id limit 1) returning *";
     // `skip locked`: hosts on one database do not wait for each other. `materialized`: the choice is made once.
@@ -17,8 +17,9 @@ pub async fn lease(db: &Db, owner: String, now: Timestamp, until: Timestamp) -> 
          where status in ('pending', 'awaiting_backend') and run_at <= $3 and (expires_at is null or expires_at > $3) \
          order by created_at - priority * 600000, id limit 1 for update skip locked) \
          update task set status = 'running', lease = lease + 1, owner = $1, lease_until = $2, \
-         started_at = coalesce(started_at, $3), waits_for = null from due where task.id = due.id returning task.*";
+         started_at = coalesce(started_at, $3) from due where task.id = due.id returning task.*";
 
+    let owner = db.host.clone();
     let row: Option<Row> = db
         .write(move |tx| {
             Box::pin(async move {
@@ -33,7 +34,11 @@ pub async fn lease(db: &Db, owner: String, now: Timestamp, until: Timestamp) -> 
             })
         })
         .await?;
-    row.map(Leased::try_from).transpose()
+    let leased = row.map(Leased::try_from).transpose()?;
+    if let Some(leased) = &leased {
+        db.bell.changed(&leased.task.id);
+    }
+    Ok(leased)
 }
 
 /// What there is to do.
@@ -43,8 +48,6 @@ pub struct Look {
     pub ready: bool,
     /// A time to live has passed.
     pub lapsed: bool,
-    /// A lease has run out.
-    pub lost: bool,
     /// When the next task is due that waits for its time.
     pub next: Option<Timestamp>,
 }
@@ -54,15 +57,12 @@ pub async fn look(db: &Db, now: Timestamp) -> Result<Look, StoreError> {
     const SQL: &str = "select \
          (select min(run_at) from task where status in ('pending', 'awaiting_backend') \
              and (expires_at is null or expires_at > $1)), \
-         (select min(expires_at) from task where status in ('pending', 'awaiting_backend', 'awaiting_approval')), \
-         (select min(lease_until) from task where status = 'running')";
+         (select min(expires_at) from task where status in ('pending', 'awaiting_backend', 'awaiting_approval'))";
 
-    let (run_at, expires_at, lease_until): (Option<i64>, Option<i64>, Option<i64>) =
-        on!(db, pool => sqlx::query_as(SQL).bind(now.0).fetch_one(pool).await)?;
+    let (run_at, expires_at): (Option<i64>, Option<i64>) = on!(db, pool => sqlx::query_as(SQL).bind(now.0).fetch_one(pool).await)?;
     Ok(Look {
         ready: run_at.is_some_and(|at| at <= now.0),
         lapsed: expires_at.is_some_and(|at| at <= now.0),
-        lost: lease_until.is_some_and(|until| until < now.0),
         next: run_at.map(Timestamp),
     })
 }
@@ -80,14 +80,40 @@ pub async fn beat(db: &Db, id: String, lease: i64, until: Timestamp) -> Result<b
     .await
 }
 
-/// Puts tasks whose lease has run out back in the queue; how many.
-pub async fn rescue(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
-    const SQL: &str = "update task set status = 'pending', owner = null, lease_until = null, run_at = $1 \
-         where status = 'running' and lease_until < $1";
+/// Whether a lease has run out, or belongs to a host that is gone.
+pub async fn lost(db: &Db, now: Timestamp) -> Result<bool, StoreError> {
+    const LAPSED: &str =
+        "select count(*) from (select 1 from task where status = 'running' and lease_until < $1 limit 1) as lapsed";
+    // A host is known by its advisory lock (`store::postgres`); the view splits the key in two halves.
+    const ORPHANED: &str = "select count(*) from (select 1 from task where status = 'running' and (lease_until < $1 or not exists \
+         (select 1 from pg_locks where locktype = 'advisory' and objsubid = 1 and granted \
+         and database = (select oid from pg_database where datname = current_database()) \
+         and (classid::bigint << 32 | objid::bigint) = hashtextextended(owner, 0))) limit 1) as orphaned";
 
+    let found: i64 = match (&db.pool, &db.held) {
+        (super::Pool::Postgres(pool), super::Held::Presence(presence)) if presence.may_judge() => {
+            sqlx::query_scalar(ORPHANED).bind(now.0).fetch_one(pool).await?
+        }
+        _ => on!(db, pool => sqlx::query_scalar(LAPSED).bind(now.0).fetch_one(pool).await)?,
+    };
+    Ok(found > 0)
+}
+
+/// Puts tasks whose lease has run out, or whose host is gone, back in the queue; how many.
+pub async fn rescue(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
+    const LAPSED: &str = "update task set status = 'pending', owner = null, lease_until = null, run_at = $1 \
+         where status = 'running' and lease_until < $1";
+    const ORPHANED: &str = "update task set status = 'pending', owner = null, lease_until = null, run_at = $1 \
+         where status = 'running' and (lease_until < $1 or not exists \
+         (select 1 from pg_locks where locktype = 'advisory' and objsubid = 1 and granted \
+         and database = (select oid from pg_database where datname = current_database()) \
+         and (classid::bigint << 32 | objid::bigint) = hashtextextended(owner, 0)))";
+
+    let judges = matches!(&db.held, super::Held::Presence(presence) if presence.may_judge());
+    let sql = if judges { ORPHANED } else { LAPSED };
     db.write(move |tx| {
         Box::pin(async move {
-            Ok(within!(tx, connection => sqlx::query(SQL).bind(now.0)
+            Ok(within!(tx, connection => sqlx::query(sql).bind(now.0)
                 .execute(&mut **connection).await.map(|done| done.rows_affected()))?)
         })
     })
@@ -165,12 +191,21 @@ pub async fn settle(
     how: Settlement,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
+    // A release decides nothing: an outage that kept the task keeps it still.
     const SQL: &str = "update task set status = $3, label = coalesce($4, label), tainted = coalesce($5, tainted), output = $6, error_code = $7, \
          error_message = $8, waits_for = $9, run_at = coalesce($10, run_at), finished_at = $11, attempts = attempts + $12, \
+         waiting_since = $13, \
+         parked_at = case $14 when 'parks' then coalesce(parked_at, $13) when 'stays' then parked_at end, \
+         noticed_at = case $14 when 'ends' then null else noticed_at end, \
          owner = null, lease_until = null where id = $1 and lease = $2 and status = 'running'";
 
     let (mut output, mut code, mut message, mut waits_for, mut run_at, mut finished_at) = (None, None, None, None, None, None);
     let mut failed_runs = 0_i64;
+    let outage = match &how {
+        Settlement::Park { .. } => "parks",
+        Settlement::Release { .. } => "stays",
+        Settlement::Done { .. } | Settlement::Retry { .. } | Settlement::Failed { .. } => "ends",
+    };
     let status = match how {
         Settlement::Done { output: text } => {
             output = Some(text);
@@ -212,6 +247,8 @@ pub async fn settle(
         .bind(run_at)
         .bind(finished_at)
         .bind(failed_runs)
+        .bind(now.0)
+        .bind(outage)
         .execute(&mut **connection)
         .await
         .map(|done| done.rows_affected() == 1))?)
@@ -220,7 +257,7 @@ pub async fn settle(
 /// Records the label that a task has reached and starts the count of failed runs anew, for its next hop; `false` if the lease
 /// was lost.
 pub async fn advance(tx: &mut Tx<'_>, (id, lease): (&str, i64), label: Label) -> Result<bool, StoreError> {
-    const SQL: &str = "update task set label = $3, tainted = $4, attempts = 0 where id = $1 and lease = $2 and status = 'running'";
+    const SQL: &str = "update task set label = $3, tainted = $4, attempts = 0, parked_at = null, noticed_at = null where id = $1 and lease = $2 and status = 'running'";
 
     Ok(within!(tx, connection => sqlx::query(SQL)
         .bind(id)

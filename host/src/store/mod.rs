@@ -3,6 +3,9 @@
 //! SQLite is written by one connection that groups commits; PostgreSQL by a transaction each. A statement is written once and
 //! checked against both drivers by `on!` and `within!`.
 
+mod bell;
+mod postgres;
+mod sqlite;
 mod writer;
 
 pub mod artefacts;
@@ -13,14 +16,14 @@ pub mod leases;
 pub mod tasks;
 
 use std::fs::File;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+pub use bell::Bell;
 
 /// A database that cannot be used, or not now.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +59,18 @@ impl From<serde_json::Error> for StoreError {
 #[derive(Clone)]
 pub struct Db {
     pool: Pool,
-    /// Held as long as any handle lives: one host at a time on a SQLite file.
-    _lock: Option<Arc<File>>,
+    bell: Bell,
+    host: String,
+    held: Held,
+}
+
+/// What shows that this host lives, as long as any handle does.
+#[derive(Clone)]
+enum Held {
+    /// The lock on a SQLite file: one host at a time.
+    Lock { _file: Arc<File> },
+    /// A session of a shared database.
+    Presence(Arc<postgres::Presence>),
 }
 
 #[derive(Clone)]
@@ -103,7 +116,7 @@ impl Db {
     /// [`StoreError::Open`] says what to do.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Self::open_postgres(url).await;
+            return postgres::open(url).await;
         }
         let Some(path) = url.strip_prefix("sqlite://") else {
             return Err(StoreError::Open {
@@ -112,58 +125,19 @@ impl Db {
                 hint: "write sqlite://FILE or postgres://USER@HOST/NAME in [database] url",
             });
         };
-        Self::open_sqlite(url, PathBuf::from(path)).await
+        sqlite::open(url, Path::new(path)).await
     }
 
-    async fn open_sqlite(url: &str, path: PathBuf) -> Result<Self, StoreError> {
-        let failed = |why: String, hint| StoreError::Open { url: url.to_owned(), why, hint };
-        const WRITABLE: &str = "give the host a folder that it may write, with --data";
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string(), WRITABLE))?;
-        }
-        let lock = File::create(path.with_added_extension("lock")).map_err(|error| failed(error.to_string(), WRITABLE))?;
-        lock.try_lock()
-            .map_err(|_| failed("another host is using it".into(), "stop the other one, or give this one its own --data"))?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
-        let opened = |error: sqlx::Error| failed(error.to_string(), "is it a SQLite file of this program?");
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options.clone()).await.map_err(opened)?;
-        sqlx::migrate!("../migrations/sqlite").run(&pool).await.map_err(|error| {
-            failed(error.to_string(), "it was made by another version: restore a backup, or start with a new --data")
-        })?;
-        let writer = writer::Writer::open(&options).await.map_err(opened)?;
-        let db = Self { pool: Pool::Sqlite(pool, writer), _lock: Some(Arc::new(lock)) };
-        // The lock proves that whoever held a lease is gone.
-        leases::void(&db).await?;
-        Ok(db)
+    /// What tells of changes.
+    #[must_use]
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 
-    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
-        let shown = reqwest::Url::parse(url).map_or_else(
-            |_| "postgres://…".to_owned(),
-            |mut parsed| {
-                let _ = parsed.set_password(None);
-                parsed.to_string()
-            },
-        );
-        let failed = |why: String, hint| StoreError::Open { url: shown.clone(), why, hint };
-        let options = PgConnectOptions::from_str(url).map_err(|error| failed(error.to_string(), "check [database] url"))?;
-        let pool = PgPoolOptions::new()
-            .max_connections(16)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect_with(options)
-            .await
-            .map_err(|error| failed(error.to_string(), "is PostgreSQL running there, and may this user connect?"))?;
-        sqlx::migrate!("../migrations/postgres")
-            .run(&pool)
-            .await
-            .map_err(|error| failed(error.to_string(), "it was made by another version, or the user may not create tables"))?;
-        Ok(Self { pool: Pool::Postgres(pool), _lock: None })
+    /// The name of this host on its leases.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Runs `job` in a transaction and answers when it is on disk. An error of the job rolls back what it did, and only that.

@@ -45,8 +45,14 @@ pub struct Task {
     pub output: Option<Labelled<String>>,
     /// Why it ended badly; the message may quote content.
     pub error: Option<(String, Labelled<String>)>,
-    /// Why it is parked.
+    /// Why it is parked, or was before its present lease.
     pub waits_for: Option<Labelled<String>>,
+    /// Since when it waits, or waited before its present lease.
+    pub waiting_since: Timestamp,
+    /// Since when the present outage keeps it.
+    pub parked_at: Option<Timestamp>,
+    /// Where its root span stands (W3C trace context).
+    pub traceparent: Option<String>,
 }
 
 /// Words of the envelope that pass through unchanged.
@@ -91,8 +97,8 @@ pub struct New {
     pub conversation_id: String,
     /// Its trace.
     pub trace_id: String,
-    /// The caller's `traceparent`.
-    pub traceparent: Option<String>,
+    /// Where its root span stands (W3C trace context).
+    pub traceparent: String,
     /// The agent of the first hop.
     pub first: String,
     /// What was asked.
@@ -130,6 +136,9 @@ pub(super) struct Row {
     error_code: Option<String>,
     error_message: Option<String>,
     waits_for: Option<String>,
+    waiting_since: i64,
+    parked_at: Option<i64>,
+    traceparent: Option<String>,
 }
 
 impl TryFrom<Row> for Leased {
@@ -163,6 +172,9 @@ impl TryFrom<Row> for Leased {
             output: row.output.map(|text| Labelled::new(label, text)),
             error: row.error_code.map(|code| (code, Labelled::new(label, row.error_message.unwrap_or_default()))),
             waits_for: row.waits_for.map(|text| Labelled::new(label, text)),
+            waiting_since: Timestamp(row.waiting_since),
+            parked_at: row.parked_at.map(Timestamp),
+            traceparent: row.traceparent,
             id: row.id,
             client_task_id: row.client_task_id,
             requester: row.requester,
@@ -177,9 +189,9 @@ impl TryFrom<Row> for Leased {
 pub async fn insert(tx: &mut Tx<'_>, new: New, now: Timestamp) -> Result<(), StoreError> {
     const SQL: &str = "insert into task (id, client_task_id, token, status, content, source, origin, requester, role, user_name, \
          zulip_user_id, intent, priority, destructive, data_tier, label, tainted, target_agent, conversation_id, trace_id, \
-         traceparent, max_attempts, backoff_seconds, run_at, expires_at, created_at) \
+         traceparent, max_attempts, backoff_seconds, run_at, expires_at, created_at, waiting_since) \
          values ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, 0, $15, $16, $17, $18, $19, $20, \
-         $21, $22, $21)";
+         $21, $22, $21, $21)";
 
     let sent = new.envelope;
     let label = Label::of(sent.data_tier);

@@ -3,6 +3,7 @@
 mod agents;
 mod auth;
 mod error;
+mod events;
 mod health;
 mod inbox;
 mod tasks;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::capability::World;
 use crate::config::Config;
@@ -32,6 +34,8 @@ pub struct State {
     pub config: Arc<Config>,
     /// What `/metrics` renders.
     pub metrics: PrometheusHandle,
+    /// Cancelled when the host drains: streams end.
+    pub drain: CancellationToken,
 }
 
 /// Every route.
@@ -40,6 +44,7 @@ pub fn routes(state: State) -> Router {
         .route("/inbox", post(inbox::post))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::show))
+        .route("/tasks/{id}/events", get(events::stream))
         .route("/agents", get(agents::list))
         .route("/agents/{id}", get(agents::show))
         .route("/healthz", get(health::alive))

@@ -34,27 +34,27 @@ pub(super) struct Depth {
 
 /// What a caller may see.
 #[derive(Clone, Copy)]
-struct View {
+pub(super) struct View {
     /// Of content.
     clearance: Clearance,
     /// Of the machinery: errors in full, outcomes, the journal.
-    operator: bool,
+    pub(super) operator: bool,
 }
 
 impl View {
-    fn of(caller: &Caller) -> Self {
+    pub(super) fn of(caller: &Caller) -> Self {
         match caller.role {
             Role::Operator => Self { clearance: Clearance::OPERATOR, operator: true },
             Role::Household | Role::System => Self { clearance: Clearance::HOUSEHOLD, operator: false },
         }
     }
 
-    fn open(self, text: &Labelled<String>) -> String {
+    pub(super) fn open(self, text: &Labelled<String>) -> String {
         text.open(self.clearance).cloned().unwrap_or_else(|withheld| withheld.to_string())
     }
 
     /// Errors name paths, servers and what agents said among themselves.
-    fn inside(self, text: &Labelled<String>, instead: &str) -> String {
+    pub(super) fn inside(self, text: &Labelled<String>, instead: &str) -> String {
         if self.operator { self.open(text) } else { instead.to_owned() }
     }
 }
@@ -102,18 +102,29 @@ pub(super) async fn show(
     let view = View::of(&caller);
     let Path(id) = id?;
     let full = view.operator && depth?.0.full.is_some_and(|full| full != 0);
-    let task = tasks::find(db, &id).await?.filter(|task| view.operator || task.role == caller.role);
-    let task = task.ok_or_else(|| ApiError::not_found("task", &id))?;
-    let mut answer = shown(db, &task, view).await?;
-    answer.hops = Some(hops::of(db, &id).await?.into_iter().map(|hop| hop_shown(hop, view)).collect());
-    answer.approvals = Some(Vec::new());
-    let path = |path, tier| if view.clearance.admits(tier) { path } else { Withheld.to_string() };
-    let artefacts = artefacts::of(db, &id).await?.into_iter();
-    answer.artefacts =
-        Some(artefacts.map(|(name, tier)| api::Artefact { path: path(name, tier), tier: tier.as_str().into() }).collect());
+    let task = visible(db, &caller, &id).await?;
+    let mut answer = whole(db, &task, view).await?;
     let timeline = if view.operator { journal::timeline(db, &id).await? } else { Vec::new() };
     answer.timeline = Some(timeline.into_iter().map(|entry| event(entry, full)).collect());
     Ok(Json(answer))
+}
+
+/// The task of that id, if the caller may know of it.
+pub(super) async fn visible(db: &Db, caller: &Caller, id: &str) -> Result<Task, ApiError> {
+    let task = tasks::find(db, id).await?.filter(|task| View::of(caller).operator || task.role == caller.role);
+    task.ok_or_else(|| ApiError::not_found("task", id))
+}
+
+/// A task with its hops and its files, and without its timeline.
+pub(super) async fn whole(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError> {
+    let mut answer = shown(db, task, view).await?;
+    answer.hops = Some(hops::of(db, &task.id).await?.into_iter().map(|hop| hop_shown(hop, view)).collect());
+    answer.approvals = Some(Vec::new());
+    let path = |path, tier| if view.clearance.admits(tier) { path } else { Withheld.to_string() };
+    let artefacts = artefacts::of(db, &task.id).await?.into_iter();
+    answer.artefacts =
+        Some(artefacts.map(|(name, tier)| api::Artefact { path: path(name, tier), tier: tier.as_str().into() }).collect());
+    Ok(answer)
 }
 
 async fn shown(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError> {

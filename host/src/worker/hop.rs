@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Worker;
 use super::lease::Until;
+use super::{Worker, spans};
 use crate::capability::{GuestClock, Hop, Memory, Spent, Tenure};
 use crate::fleet::Agent;
 use crate::runtime::{self, Brief};
@@ -56,6 +56,10 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         return Ok(Ran { label, ended: Some(Err(fault)) });
     }
     let now = id::now();
+    let traces = &worker.world.traces;
+    if row.status == "running" {
+        spans::lost(traces, leased, row, now);
+    }
     let at = (leased.task.id.clone(), row.seq, leased.lease);
     let Some(run) = hops::start(&worker.world.db, at, agent.digest.clone(), now).await? else {
         return Ok(Ran { label, ended: None });
@@ -89,8 +93,13 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         Err(runtime::Ended::Ours(stop)) => ("interrupted", stop.to_string()),
     };
     let why = telemetry::shown(&hop.labelled(why));
+    let ended_at = id::now();
+    let error = (!why.is_empty()).then(|| why.clone());
+    let (seq, lease, digest) = (row.seq, leased.lease, agent.digest.as_str());
+    let seen = spans::Run { agent: name, hop: seq, run, lease, digest, outcome, error };
+    spans::ran(traces, leased, &seen, (now, ended_at));
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one hop")]
-    let duration_s = id::now().since(now) as f64 / 1000.0;
+    let duration_s = ended_at.since(now) as f64 / 1000.0;
     tracing::info!(
         event = "hop_end",
         task_id = task.id,
@@ -136,7 +145,6 @@ impl Start<'_> {
             world,
             grant: self.agent.grant.clone(),
             digest: self.agent.digest.clone(),
-            at: self.at,
             tenure: Tenure { lease: self.leased.lease, until },
             label: self.label,
             spent: Spent::default(),
@@ -144,9 +152,11 @@ impl Start<'_> {
             clock: GuestClock::starting(self.now),
             last_lines: VecDeque::new(),
             trace_id: self.leased.task.trace_id.clone(),
+            span: spans::of_run(self.leased, self.at.hop, self.at.run),
             mode: self.agent.manifest.mode.clone(),
             waited: false,
             permit,
+            at: self.at,
             memory: Memory::mib(limits.memory_mib),
             wasi: wasmtime_wasi::WasiCtx::default(),
             table: wasmtime::component::ResourceTable::new(),

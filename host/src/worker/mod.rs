@@ -5,6 +5,7 @@
 
 mod hop;
 mod lease;
+mod spans;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use futures::FutureExt;
 use policy::next::{Ended, Fault, Step, next, sensible};
 use policy::task::{ErrorCode, Outcome, Timestamp};
 use policy::tier::Label;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,10 +41,6 @@ pub struct Worker {
     pub world: World,
     /// Which agents there are.
     pub fleet: Arc<Fleet>,
-    /// Rings when a task may have become due.
-    pub wake: Arc<Notify>,
-    /// This host's name on leases.
-    pub owner: String,
     /// Runs in memory at once.
     pub in_flight: usize,
     /// How long running hops may go on after the drain began.
@@ -85,14 +82,15 @@ impl Worker {
     async fn swept(&self) -> Result<(), StoreError> {
         let now = id::now();
         let look = leases::look(&self.world.db, now).await?;
-        if look.lost && leases::rescue(&self.world.db, now).await? > 0 {
-            self.wake.notify_one();
+        if leases::lost(&self.world.db, now).await? && leases::rescue(&self.world.db, now).await? > 0 {
+            self.world.db.bell().ring();
         }
         if look.lapsed {
             for (task, trace_id, source) in leases::expire(&self.world.db, now).await? {
                 let code = ErrorCode::TtlExpired.as_str();
                 tracing::warn!(event = "task_failed", task_id = task, trace_id, code, "task {task} expired");
                 metrics::count(name::TASKS, 1, &[("source", &source), ("status", "expired")]);
+                self.world.db.bell().changed(&task);
             }
         }
         Ok(())
@@ -102,7 +100,8 @@ impl Worker {
     async fn leased(&self) -> (Leased, Instant) {
         loop {
             // Registered before the look, so that a task that comes between the two is not slept over.
-            let rung = self.wake.notified();
+            let due = self.world.db.bell().due();
+            let rung = due.notified();
             tokio::pin!(rung);
             rung.as_mut().enable();
             let since = Instant::now();
@@ -127,7 +126,7 @@ impl Worker {
             let until_next = look.next.filter(|next| *next > now).map_or(i64::MAX, |next| next.since(now));
             return Ok(Err(POLL.min(Duration::from_millis(u64::try_from(until_next).unwrap_or(u64::MAX)))));
         }
-        let leased = leases::lease(&self.world.db, self.owner.clone(), now, now.plus(lease::LENGTH)).await?;
+        let leased = leases::lease(&self.world.db, now, now.plus(lease::LENGTH)).await?;
         Ok(leased.ok_or(POLL))
     }
 
@@ -136,6 +135,8 @@ impl Worker {
         let Leased { task, lease, due_at } = &leased;
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of waiting")]
         metrics::observe(name::CLAIM_SECONDS, id::now().since(*due_at) as f64 / 1000.0, &[]);
+        let began = id::now();
+        spans::waited(&self.world.traces, &leased, began);
         tracing::info!(event = "task_leased", task_id = task.id, trace_id = task.trace_id, lease, "leased task {}", task.id);
         let (kept, until) = lease::keeper(self.world.db.clone(), task.id.clone(), *lease, since);
         // A mistake of ours must not run for ever: the task fails, and says why.
@@ -156,7 +157,8 @@ impl Worker {
                 }
             },
         }
-        self.wake.notify_one();
+        spans::held(&self.world.traces, &leased, self.world.db.host(), (began, id::now()));
+        self.world.db.bell().wake();
     }
 
     /// Hop after hop, until the task parks or ends.
@@ -204,14 +206,29 @@ impl Worker {
         settle(&self.world.db, leased, finished).await.map(|_| ())
     }
 
-    /// Gives a task back as it was, to rest a little: what interrupted it is a trouble of our own, which may last. If even that
-    /// fails, its lease runs out by itself.
+    /// Gives a task back as it was, to rest a little: what interrupted it is a trouble of our own, which may last. While the store
+    /// does not answer this is tried again, for as long as the lease could be held; after that it runs out by itself.
     async fn give_back(&self, leased: &Leased) {
-        let (id, lease, now) = (leased.task.id.clone(), leased.lease, id::now());
-        let rest = Settlement::Release { at: now.plus(PAUSE) };
-        let given = self.world.db.write(move |tx| Box::pin(async move { leases::settle(tx, (&id, lease), None, rest, now).await }));
-        if let Err(error) = given.await {
-            tracing::error!(event = "store_unavailable", %error, "task {} waits for its lease to run out: {error}", leased.task.id);
+        const TRIES: i64 = lease::LENGTH / 1000;
+        for _ in 0..TRIES {
+            let (id, lease, now) = (leased.task.id.clone(), leased.lease, id::now());
+            let rest = Settlement::Release { at: now.plus(PAUSE) };
+            let given = self.world.db.write(move |tx| {
+                Box::pin(async move {
+                    let held = leases::settle(tx, (&id, lease), None, rest, now).await?;
+                    if held {
+                        hops::interrupt(tx, &id).await?;
+                    }
+                    Ok(held)
+                })
+            });
+            match given.await {
+                Ok(_) => return self.world.db.bell().changed(&leased.task.id),
+                Err(error) => {
+                    tracing::error!(event = "store_unavailable", %error, "task {} cannot be given back: {error}", leased.task.id);
+                    tokio::time::sleep(POLL).await;
+                }
+            }
         }
     }
 }
@@ -265,6 +282,7 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
     if !held {
         return Ok(None);
     }
+    db.bell().changed(&leased.task.id);
     told.log(leased, &agent, label, now);
     Ok(Some(if goes_on { Settled::GoesOn } else { Settled::Ended }))
 }

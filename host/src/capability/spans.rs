@@ -1,0 +1,91 @@
+//! The spans of calls, below the span of their run.
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use policy::call::CallError;
+use policy::task::Timestamp;
+
+use super::Hop;
+use super::act::Act;
+use crate::store::journal::Usage;
+use crate::telemetry::trace::{Span, fact, what};
+
+/// How a call looks in a trace.
+pub struct Seen {
+    /// What people see first.
+    pub name: String,
+    /// Whether it leaves this process.
+    pub kind: SpanKind,
+    /// Facts, never content.
+    pub facts: Vec<KeyValue>,
+}
+
+/// What is known of a call that has ended.
+pub(super) struct Ended<'e> {
+    pub(super) reference: String,
+    pub(super) kind: &'static str,
+    pub(super) state: &'static str,
+    pub(super) destination: Option<&'e str>,
+    pub(super) usage: Option<&'e Usage>,
+    pub(super) error: Option<&'e CallError>,
+    pub(super) began: Timestamp,
+    pub(super) ended: Timestamp,
+}
+
+/// Records the span of a call; `None` for one whose arguments made no sense.
+pub(super) fn called<C: Act>(hop: &Hop, call: Option<&C>, ended: &Ended<'_>) {
+    hop.world.traces.record(|| {
+        let plain = || Seen { name: ended.kind.into(), kind: SpanKind::Internal, facts: Vec::new() };
+        let seen = call.map_or_else(plain, |call| call.seen(&hop.world, ended.destination));
+        let mut facts = seen.facts;
+        facts.push(fact("homeaiops.call", ended.kind));
+        facts.push(fact("homeaiops.ref", ended.reference.clone()));
+        facts.push(fact("homeaiops.state", ended.state));
+        facts.extend(ended.usage.into_iter().flat_map(used));
+        if let Some(CallError::Denied { rule, .. }) = ended.error {
+            facts.push(fact("homeaiops.rule", (*rule).to_owned()));
+        }
+        let error = ended.error.map(|error| crate::telemetry::shown(&hop.labelled(error.to_string())));
+        facts.extend(ended.error.map(|error| fact("error.type", error.kind())));
+        Span {
+            at: hop.span.with(&what::call(&hop.at.task, &ended.reference)),
+            below: Some(hop.span),
+            name: seen.name,
+            kind: seen.kind,
+            began: ended.began,
+            ended: ended.ended,
+            facts,
+            error,
+        }
+    });
+}
+
+/// Records that a call waited for its turn at a busy server.
+pub(super) fn queued(hop: &Hop, began: Timestamp, ended: Timestamp) {
+    if ended <= began {
+        return;
+    }
+    let reference = hop.at.reference();
+    hop.world.traces.record(|| Span {
+        at: hop.span.with(&what::turn(&hop.at.task, &reference)),
+        below: Some(hop.span.with(&what::call(&hop.at.task, &reference))),
+        name: "wait for a turn".into(),
+        kind: SpanKind::Internal,
+        began,
+        ended,
+        facts: Vec::new(),
+        error: None,
+    });
+}
+
+fn used(usage: &Usage) -> Vec<KeyValue> {
+    let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    #[expect(clippy::cast_precision_loss, reason = "micro-dollars of one call")]
+    let usd = usage.usd_micros as f64 / 1e6;
+    vec![
+        fact("gen_ai.response.model", usage.model.clone()),
+        fact("gen_ai.usage.input_tokens", count(usage.input)),
+        fact("gen_ai.usage.output_tokens", count(usage.output)),
+        fact("gen_ai.usage.cost", usd),
+    ]
+}

@@ -1,0 +1,159 @@
+//! Opening a PostgreSQL database that many hosts may share: each is known by a lock that ends with its connection, and they wake
+//! each other.
+//!
+//! Both connections are the session's own: behind a pooler that shares sessions, neither works. Connect to the server itself.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Bell, Db, Held, Pool, StoreError};
+use crate::id;
+
+/// Connections for statements of this host.
+const CONNECTIONS: u32 = 16;
+/// How long a request waits for the database before it is told that there is none.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often the session that holds the lock is seen to be alive.
+const PULSE: Duration = Duration::from_secs(5);
+/// After the database came back, other hosts get this long to take their locks again before anybody judges them gone.
+const GRACE: Duration = Duration::from_secs(10);
+/// The largest difference between this machine's clock and the database's, in milliseconds: times of many hosts are compared.
+const SKEW: i64 = 5_000;
+/// Hints to other hosts are at least this far apart: a commit that notifies waits for every other such commit.
+const HUSH: Duration = Duration::from_millis(10);
+/// The channel of those hints.
+const CHANNEL: &str = "homeaiops_due";
+
+/// What says that this host lives, as long as the handle does.
+pub(super) struct Presence {
+    since: watch::Receiver<Option<Instant>>,
+    loops: Vec<JoinHandle<()>>,
+}
+
+impl Presence {
+    /// Whether this host may take another's missing lock for its end.
+    pub(super) fn may_judge(&self) -> bool {
+        self.since.borrow().is_some_and(|since| since <= Instant::now())
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.loops.iter().for_each(JoinHandle::abort);
+    }
+}
+
+pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
+    let shown = reqwest::Url::parse(url).map_or_else(
+        |_| "postgres://…".to_owned(),
+        |mut parsed| {
+            let _ = parsed.set_password(None);
+            parsed.to_string()
+        },
+    );
+    let failed = |why: String, hint| StoreError::Open { url: shown.clone(), why, hint };
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| failed(error.to_string(), "check [database] url"))?
+        .application_name("homeaiops")
+        .log_statements(tracing::log::LevelFilter::Trace);
+    let reached = |error: sqlx::Error| failed(error.to_string(), "is PostgreSQL running there, and may this user connect?");
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options.clone())
+        .await
+        .map_err(reached)?;
+    let skew = skew(&pool).await.map_err(reached)?;
+    if skew.abs() > SKEW {
+        let why = format!("its clock and this machine's are {} s apart", skew / 1000);
+        return Err(failed(why, "set both by NTP: leases and times to live of all hosts are compared"));
+    }
+    sqlx::migrate!("../migrations/postgres")
+        .run(&pool)
+        .await
+        .map_err(|error| failed(error.to_string(), "it was made by another version, or the user may not create tables"))?;
+    let (host, bell) = (id::task(), Bell::new());
+    let session = present(&options, &host).await.map_err(reached)?;
+    let (up, since) = watch::channel(Some(Instant::now()));
+    let loops = vec![
+        tokio::spawn(stay(session, options, host.clone(), up)),
+        tokio::spawn(listen(pool.clone(), bell.clone())),
+        tokio::spawn(tell(pool.clone(), bell.clone())),
+    ];
+    let held = Held::Presence(Arc::new(Presence { since, loops }));
+    Ok(Db { pool: Pool::Postgres(pool), bell, host, held })
+}
+
+/// How far the database's clock is ahead of ours, in milliseconds.
+async fn skew(pool: &PgPool) -> sqlx::Result<i64> {
+    const SQL: &str = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
+
+    let theirs: i64 = sqlx::query_scalar(SQL).fetch_one(pool).await?;
+    Ok(theirs - id::now().0)
+}
+
+/// A session that holds the lock of this host.
+async fn present(options: &PgConnectOptions, host: &str) -> sqlx::Result<PgConnection> {
+    const SQL: &str = "select pg_advisory_lock(hashtextextended($1, 0))";
+
+    let mut session = PgConnection::connect_with(options).await?;
+    sqlx::query(SQL).bind(host).execute(&mut session).await?;
+    Ok(session)
+}
+
+/// Keeps the lock, and takes it again when the session broke.
+async fn stay(mut session: PgConnection, options: PgConnectOptions, host: String, up: watch::Sender<Option<Instant>>) {
+    loop {
+        sleep(PULSE).await;
+        if matches!(timeout(PULSE, session.ping()).await, Ok(Ok(()))) {
+            continue;
+        }
+        up.send_replace(None);
+        tracing::warn!(event = "presence_lost", host, "the session that shows this host's presence broke");
+        session = loop {
+            match timeout(PULSE, present(&options, &host)).await {
+                Ok(Ok(session)) => break session,
+                Ok(Err(_)) | Err(_) => sleep(Duration::from_secs(1)).await,
+            }
+        };
+        up.send_replace(Some(Instant::now() + GRACE));
+        tracing::info!(event = "presence_back", host, "this host shows its presence again");
+    }
+}
+
+/// Passes on what other hosts hint at. A connection that comes back counts as a hint: something may have been missed.
+async fn listen(pool: PgPool, bell: Bell) {
+    loop {
+        if let Ok(mut listener) = PgListener::connect_with(&pool).await
+            && listener.listen(CHANNEL).await.is_ok()
+        {
+            bell.wake();
+            while let Ok(Some(_)) = listener.try_recv().await {
+                bell.wake();
+            }
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Hints to other hosts, after the commit and off its path.
+async fn tell(pool: PgPool, bell: Bell) {
+    const SQL: &str = "select pg_notify($1, '')";
+
+    let due = bell.abroad();
+    loop {
+        due.notified().await;
+        if let Err(error) = sqlx::query(SQL).bind(CHANNEL).execute(&pool).await {
+            // They look by themselves within a second.
+            tracing::debug!(event = "hint_lost", %error, "other hosts were not told of a due task");
+        }
+        sleep(HUSH).await;
+    }
+}

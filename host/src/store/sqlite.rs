@@ -1,0 +1,40 @@
+//! Opening a SQLite file: one host at a time, one writer.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::{Bell, Db, Held, Pool, StoreError, leases, writer};
+use crate::id;
+
+pub(super) async fn open(url: &str, path: &Path) -> Result<Db, StoreError> {
+    let failed = |why: String, hint| StoreError::Open { url: url.to_owned(), why, hint };
+    const WRITABLE: &str = "give the host a folder that it may write, with --data";
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string(), WRITABLE))?;
+    }
+    let lock = File::create(path.with_added_extension("lock")).map_err(|error| failed(error.to_string(), WRITABLE))?;
+    lock.try_lock()
+        .map_err(|_| failed("another host is using it".into(), "stop the other one, or give this one its own --data"))?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5));
+    let opened = |error: sqlx::Error| failed(error.to_string(), "is it a SQLite file of this program?");
+    let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options.clone()).await.map_err(opened)?;
+    sqlx::migrate!("../migrations/sqlite").run(&pool).await.map_err(|error| {
+        failed(error.to_string(), "it was made by another version: restore a backup, or start with a new --data")
+    })?;
+    let writer = writer::Writer::open(&options).await.map_err(opened)?;
+    let db =
+        Db { pool: Pool::Sqlite(pool, writer), bell: Bell::new(), host: id::task(), held: Held::Lock { _file: Arc::new(lock) } };
+    // The lock proves that whoever held a lease is gone.
+    leases::void(&db).await?;
+    Ok(db)
+}

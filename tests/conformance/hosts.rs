@@ -1,0 +1,50 @@
+//! Many hosts on one database: who is gone, and who only sleeps.
+
+use host::store::leases;
+use host::store::tasks;
+use host::store::{Db, StoreError};
+use policy::task::Timestamp;
+use serde_json::json;
+
+use super::tasks::{enqueue, lease};
+use crate::support::postgres;
+
+const FAR: i64 = i64::MAX / 2;
+
+#[tokio::test]
+async fn a_host_that_is_gone_loses_its_leases_at_once_and_one_that_lives_keeps_them() -> Result<(), StoreError> {
+    let url = postgres::database().await;
+    let (gone, lives, other) = (Db::open(&url).await?, Db::open(&url).await?, Db::open(&url).await?);
+    enqueue(&gone, "A", json!({}), 0).await?;
+    enqueue(&gone, "B", json!({}), 1).await?;
+    assert_eq!(lease(&gone, 2, FAR).await?.unwrap().task.id, "A");
+    assert_eq!(lease(&lives, 2, FAR).await?.unwrap().task.id, "B");
+    assert!(!leases::lost(&other, Timestamp(3)).await?, "both are there");
+    assert_eq!(leases::rescue(&other, Timestamp(3)).await?, 0);
+
+    drop(gone);
+    // The server notices a closed connection when it gets round to it.
+    let noticed = async {
+        while !leases::lost(&other, Timestamp(3)).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, noticed).await.expect("the end of a host is noticed");
+    assert_eq!(leases::rescue(&other, Timestamp(3)).await?, 1);
+    assert_eq!(tasks::find(&other, "A").await?.unwrap().status.as_str(), "pending");
+    assert_eq!(tasks::find(&other, "B").await?.unwrap().status.as_str(), "running");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_task_of_one_host_wakes_the_others() -> Result<(), StoreError> {
+    let url = postgres::database().await;
+    let (one, other) = (Db::open(&url).await?, Db::open(&url).await?);
+    let due = other.bell().due();
+    // What rings when the listener connects is not what is waited for.
+    due.notified().await;
+    let heard = due.notified();
+    one.bell().ring();
+    tokio::time::timeout(crate::support::PATIENCE, heard).await.expect("the other host is woken");
+    Ok(())
+}
