@@ -1,8 +1,27 @@
--- Since when a task waits, or waited before its present lease; since when the present outage keeps it; and when that was noticed.
+-- Since when a task waits, or waited before its present lease. In an outage: since when it is parked, for which server, and how
+-- often its call failed there while other calls did not.
 alter table task add column waiting_since bigint not null default 0;
 alter table task add column parked_at bigint;
-alter table task add column noticed_at bigint;
+alter table task add column backend text;
+alter table task add column troubles bigint not null default 0;
+alter table task add column trouble_at bigint;
 update task set waiting_since = created_at;
+create index task_parked on task (backend, run_at) where status = 'awaiting_backend';
 
 -- The lease under which a run started: how a run that a crash swallowed is known.
 alter table hop add column lease bigint not null default 0;
+
+-- A server that does not serve. The row goes when it serves again.
+create table backend (
+    url           text    not null primary key,
+    down_since    bigint not null,
+    next_trial_at bigint not null,
+    trials        bigint not null default 0,
+    noticed_at    bigint                            -- when the operator was told that it is away for long
+);
+
+-- One row, written to see whether the database can be written.
+create table pulse (
+    at bigint not null
+);
+insert into pulse (at) values (0);

@@ -1,5 +1,6 @@
 //! What every store must do, as scenarios over a store.
 
+mod backends;
 mod hosts;
 mod schema;
 mod tasks;

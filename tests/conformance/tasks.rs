@@ -27,6 +27,8 @@ on_every_store![
     writes_that_wait_are_all_answered,
 ];
 
+pub(super) const SERVER: &str = "http://127.0.0.1:1";
+
 fn new(id: &str, more: Value) -> New {
     let mut sent = json!({ "task_id": "t", "source": "test", "content": "hi" });
     sent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -52,12 +54,16 @@ pub(super) async fn lease(db: &Db, now: i64, until: i64) -> Result<Option<Leased
     leases::lease(db, Timestamp(now), Timestamp(until)).await
 }
 
-async fn settle(db: &Db, leased: &Leased, how: Settlement, now: i64) -> Result<bool, StoreError> {
+pub(super) async fn settle(db: &Db, leased: &Leased, how: Settlement, now: i64) -> Result<bool, StoreError> {
     let (id, lease) = (leased.task.id.clone(), leased.lease);
     db.write(move |tx| {
         Box::pin(async move { leases::settle(tx, (&id, lease), Some(Label::of(Tier::Internal)), how, Timestamp(now)).await })
     })
     .await
+}
+
+pub(super) fn park(at: i64) -> Settlement {
+    Settlement::Park { at: Timestamp(at), waits_for: "the model".into(), backend: Some(SERVER.into()), troubles: 1 }
 }
 
 fn done() -> Settlement {
@@ -131,7 +137,7 @@ async fn a_release_lowers_no_label(db: Db) -> Result<(), StoreError> {
 async fn a_parked_task_comes_back_in_its_time(db: Db) -> Result<(), StoreError> {
     enqueue(&db, "A", json!({}), 0).await?;
     let leased = lease(&db, 1, 9).await?.unwrap();
-    assert!(settle(&db, &leased, Settlement::Park { at: Timestamp(50), waits_for: "the model".into() }, 2).await?);
+    assert!(settle(&db, &leased, park(50), 2).await?);
     assert_eq!(tasks::find(&db, "A").await?.unwrap().status.as_str(), "awaiting_backend");
     assert!(lease(&db, 49, 99).await?.is_none());
     let look = leases::look(&db, Timestamp(49)).await?;
@@ -144,7 +150,7 @@ async fn a_failed_run_is_counted_and_a_parked_one_is_not(db: Db) -> Result<(), S
     enqueue(&db, "A", json!({}), 0).await?;
     for (how, attempts) in [
         (Settlement::Retry { at: Timestamp(0) }, 1),
-        (Settlement::Park { at: Timestamp(0), waits_for: String::new() }, 1),
+        (park(0), 1),
         (Settlement::Release { at: Timestamp(0) }, 1),
         (Settlement::Retry { at: Timestamp(0) }, 2),
     ] {

@@ -14,7 +14,7 @@ fn token(name: &str, role: &str, sources: &str) -> String {
     format!("[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nrole = \"{role}\"\nsources = {sources}\n")
 }
 
-async fn guarded(ground: Ground) -> (Model, Host) {
+pub(super) async fn guarded(ground: Ground) -> (Model, Host) {
     let model = ground.model().await;
     let mut setup = ground
         .setup(&model)

@@ -3,9 +3,12 @@
 mod access;
 mod bad_input;
 mod cli;
+mod events;
 mod failures;
 mod inbox;
 mod note;
+mod outages;
 mod path;
 mod real_model;
 mod tiers;
+mod traces;

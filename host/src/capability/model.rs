@@ -5,6 +5,7 @@ use policy::call::{CallError, Complete, Embed, Message, Speaker};
 use policy::denied::Denied;
 use policy::grant::Grant;
 use policy::judge::{Destination, Granted};
+use policy::task::Timestamp;
 use policy::tier::Tier;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,8 +14,10 @@ use super::act::{Act, Bound, Failed, Reply, Seen, Who};
 use super::perform::{perform, refuse};
 use super::wit::homeaiops::agent::{model, types};
 use super::{Hop, World};
+use crate::id;
 use crate::metrics::{self, name};
 use crate::router::{Completion, Stop, Trouble};
+use crate::store::backends;
 use crate::store::journal::Usage;
 use crate::telemetry::trace::fact;
 
@@ -81,9 +84,14 @@ impl Act for Complete {
         metrics::count(name::CALLS, 1, &[a, b, c, ("outcome", outcome), ("trigger", "task")]);
         let completion = match ended {
             Ok(completion) => completion,
-            Err(Trouble::Backend(said)) => return Err(Failed::Backend(said)),
+            Err(trouble @ (Trouble::Resting(_) | Trouble::Away(_) | Trouble::Wrong(_))) => {
+                let asked = !matches!(trouble, Trouble::Resting(_));
+                let at = world.router.backend(group).unwrap_or_default().to_owned();
+                return Err(Failed::Backend { said: trouble.to_string(), at, asked });
+            }
             Err(Trouble::Call(text)) => return Err(Failed::Told(CallError::Failed { text })),
         };
+        serves(&world, group, who.parked).await?;
         let usd_micros = world.router.cost(group, completion.input, completion.output);
         metrics::observe(name::LLM_SECONDS, started.elapsed().as_secs_f64(), &labels);
         #[expect(clippy::cast_precision_loss, reason = "micro-dollars of one call")]
@@ -100,6 +108,18 @@ impl Act for Complete {
         let usage = Usage { model, input, output, usd_micros };
         Ok(Reply { answer: Answer { text, stop, schema_violation: violation, cached }, tier: Tier::Public, usage: Some(usage) })
     }
+}
+
+/// A server served: if it was away, whoever waits for it goes on.
+async fn serves(world: &World, group: &str, parked: bool) -> Result<(), Failed> {
+    let now = id::now();
+    let Some(url) = world.router.backend(group).filter(|_| world.router.served(group, now) || parked) else { return Ok(()) };
+    if let Some(since) = backends::recovered(&world.db, url.to_owned(), now).await? {
+        let away_s = now.since(Timestamp(since)) / 1000;
+        tracing::info!(event = "backend_back", group, url, away_s, "{url} serves again after {away_s} s");
+    }
+    world.db.bell().ring();
+    Ok(())
 }
 
 /// Why an answer does not satisfy the schema that it was asked for. Servers promise it by grammar; some do not keep it.

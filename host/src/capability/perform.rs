@@ -81,16 +81,16 @@ async fn attempt<C: Act>(
                 tries.push(tried(error.kind()));
                 return Ok(Err(error));
             }
-            Err(Failed::Backend(said)) => {
+            Err(Failed::Backend { said, at, asked }) => {
                 tries.push(tried("backend"));
-                last = Ok(said);
+                last = Ok(Stop::Backend { said, at, asked });
             }
             Err(Failed::Overdue) => return Err(Stop::Limit("wall_s: the run took longer than that".into())),
             Err(Failed::Store(error)) => return Err(Stop::Store(error.to_string())),
         }
     }
     match last {
-        Ok(trouble) => Err(Stop::Backend(trouble)),
+        Ok(trouble) => Err(trouble),
         Err(refusal) => Ok(Err(refusal)),
     }
 }
@@ -213,7 +213,7 @@ async fn intended<C: Act>(hop: &mut Hop, opening: &Opening, call: &C) -> Result<
             match call.prepare(&hop.world, &who(hop)).await {
                 Err(Failed::Store(error)) => Err(Stop::Store(error.to_string())),
                 // Whatever else is wrong shows again in the effect, which tells the agent.
-                Ok(()) | Err(Failed::Told(_) | Failed::Backend(_) | Failed::Overdue) => Ok(()),
+                Ok(()) | Err(Failed::Told(_) | Failed::Backend { .. } | Failed::Overdue) => Ok(()),
             }
         }
     }
@@ -338,7 +338,7 @@ fn note_denial(hop: &Hop, kind: &str, rule: &str, error: &CallError) {
 }
 
 fn who(hop: &Hop) -> Who {
-    Who { at: hop.at.clone(), digest: hop.digest.clone(), label: hop.label, grant: hop.grant.clone() }
+    Who { at: hop.at.clone(), digest: hop.digest.clone(), label: hop.label, grant: hop.grant.clone(), parked: hop.parked }
 }
 
 /// Leaves a trace of each step, so that a test can see that none is skipped.

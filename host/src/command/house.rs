@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::capability::{Live, World};
 use crate::config::Config;
-use crate::egress::Client;
+use crate::egress::{Client, otlp};
 use crate::fleet::Fleet;
 use crate::ingress::Ingress;
 use crate::metrics;
@@ -41,7 +41,10 @@ impl House {
         let fleet = Arc::new(Fleet::load(&engine, &cache, &config).await);
         let collector = std::iter::once(config.telemetry.otlp_endpoint.as_str());
         let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()).chain(collector))?;
-        let traces = Traces::start(&config.telemetry, client.clone())?;
+        let traces = match config.telemetry.otlp_endpoint.is_empty() {
+            true => Traces::default(),
+            false => Traces::to(otlp::exporter(&config.telemetry, client.clone())?),
+        };
         let world = World {
             db: db.clone(),
             vault,

@@ -1,5 +1,6 @@
 //! Where a completion goes, and the trip there. It holds no lock while a server thinks: only a permit of that one backend.
 
+mod health;
 mod ollama;
 mod openai;
 
@@ -11,6 +12,7 @@ use policy::call::{Complete, Message, Speaker};
 use policy::denied::Denied;
 use policy::judge::{Destination, Granted};
 use policy::route::{self, Ask};
+use policy::task::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Group, Inference, Kind};
 use crate::egress::{self, Client, EgressError};
 use crate::metrics::{self, name};
+use health::{Failing, Health};
 
 /// Most words of a model, in bytes.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
@@ -65,9 +68,15 @@ pub enum Stop {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
-    /// The server is down, slow, busy, broken, or talks something else: worth another try, elsewhere or later.
+    /// The server failed a moment ago and is left alone.
     #[error("{0}")]
-    Backend(String),
+    Resting(String),
+    /// The server is not reached, or says nothing: worth another try, elsewhere or later.
+    #[error("{0}")]
+    Away(String),
+    /// The server is busy, broken, or talks something else: worth another try, elsewhere or later.
+    #[error("{0}")]
+    Wrong(String),
     /// The server understood and said no.
     #[error("{0}")]
     Call(String),
@@ -78,7 +87,7 @@ fn broke(error: EgressError) -> Trouble {
     match error {
         EgressError::TooLarge(_) => Trouble::Call(error.to_string()),
         EgressError::NotAllowed(_) | EgressError::Start(_) | EgressError::Http(_) => {
-            Trouble::Backend(format!("the answer broke off: {error}"))
+            Trouble::Wrong(format!("the answer broke off: {error}"))
         }
     }
 }
@@ -87,7 +96,7 @@ impl From<EgressError> for Trouble {
     fn from(error: EgressError) -> Self {
         match error {
             EgressError::NotAllowed(_) | EgressError::TooLarge(_) => Self::Call(error.to_string()),
-            EgressError::Start(_) | EgressError::Http(_) => Self::Backend(error.to_string()),
+            EgressError::Start(_) | EgressError::Http(_) => Self::Away(error.to_string()),
         }
     }
 }
@@ -98,7 +107,13 @@ pub struct Router {
     groups: BTreeMap<String, Group>,
     facts: Vec<route::Group>,
     /// Groups with one URL are one backend, with one queue.
-    backends: BTreeMap<String, Arc<Semaphore>>,
+    backends: BTreeMap<String, Backend>,
+}
+
+/// One server.
+struct Backend {
+    turns: Arc<Semaphore>,
+    health: Health,
 }
 
 impl Router {
@@ -120,7 +135,8 @@ impl Router {
             let most = backends.entry(group.url.clone()).or_default();
             *most = (*most).max(group.concurrency);
         }
-        let backends = backends.into_iter().map(|(url, most)| (url, Arc::new(Semaphore::new(most)))).collect();
+        let backend = |most| Backend { turns: Arc::new(Semaphore::new(most)), health: Health::default() };
+        let backends = backends.into_iter().map(|(url, most)| (url, backend(most))).collect();
         Self { client, groups, facts, backends }
     }
 
@@ -156,7 +172,7 @@ impl Router {
     /// A turn at the backend of the granted destination: groups with one URL share them.
     pub async fn turn(&self, granted: &Granted<Complete>) -> Option<OwnedSemaphorePermit> {
         let group = self.groups.get(&granted.destination().name)?;
-        self.backends.get(&group.url)?.clone().acquire_owned().await.ok()
+        self.backends.get(&group.url)?.turns.clone().acquire_owned().await.ok()
     }
 
     /// Asks the model of the granted destination; its turn is the caller's to hold. `heard` gets its words as they come.
@@ -167,14 +183,29 @@ impl Router {
         let at = &granted.destination().name;
         let unknown = || Trouble::Call(format!("there is no group `{at}`"));
         let group = self.groups.get(at).ok_or_else(unknown)?;
+        let health = self.backends.get(&group.url).map(|backend| &backend.health);
+        if health.is_some_and(|health| !health.admits(Instant::now())) {
+            let said = format!("group `{at}` at {}: it failed a moment ago, and is tried again soon", group.url);
+            return Err(Trouble::Resting(said));
+        }
         let _counted = InFlight::at(at);
         let started = Instant::now();
         let answer = self.ask(group, granted.call(), Deadlines::of(group, granted.call(), started), heard).await;
-        let up = !matches!(answer, Err(Trouble::Backend(_)));
+        let failing = match &answer {
+            Err(Trouble::Away(_)) => Some(Failing::Away),
+            Err(Trouble::Wrong(_)) => Some(Failing::Wrong),
+            Ok(_) | Err(Trouble::Call(_) | Trouble::Resting(_)) => None,
+        };
+        let up = failing.is_none();
+        if let (Some(health), Some(how)) = (health, failing) {
+            health.failed(how, Instant::now());
+        }
         metrics::set(name::BACKEND_UP, f64::from(u8::from(up)), &[("group", at)]);
         let bounded = answer.map(|answer| counted(answer, granted.call()));
         bounded.map_err(|trouble| match trouble {
-            Trouble::Backend(said) => Trouble::Backend(format!("group `{at}` at {}: {said}", group.url)),
+            Trouble::Resting(said) => Trouble::Resting(said),
+            Trouble::Away(said) => Trouble::Away(format!("group `{at}` at {}: {said}", group.url)),
+            Trouble::Wrong(said) => Trouble::Wrong(format!("group `{at}` at {}: {said}", group.url)),
             Trouble::Call(said) => Trouble::Call(format!("group `{at}`: {said}")),
         })
     }
@@ -184,6 +215,32 @@ impl Router {
             Kind::Ollama => ollama::complete(&self.client, group, call, deadlines, heard).await,
             Kind::Openai => openai::complete(&self.client, group, call, deadlines, heard).await,
             Kind::Anthropic => Err(Trouble::Call("kind `anthropic` is not served by this version".into())),
+        }
+    }
+
+    /// The server of a group.
+    #[must_use]
+    pub fn backend(&self, group: &str) -> Option<&str> {
+        self.groups.get(group).map(|group| group.url.as_str())
+    }
+
+    /// Notes that a group's server served; whether it was failing until now.
+    pub fn served(&self, group: &str, at: Timestamp) -> bool {
+        let backend = self.backend(group).and_then(|url| self.backends.get(url));
+        backend.is_some_and(|backend| backend.health.served(at))
+    }
+
+    /// Whether that server served any call of this host since then.
+    #[must_use]
+    pub fn served_since(&self, url: &str, since: Timestamp) -> bool {
+        self.backends.get(url).is_some_and(|backend| backend.health.served_since(since))
+    }
+
+    /// Whether that server answers at all. One that no group names any more is worth a try: the try says what is wrong.
+    pub async fn answers(&self, url: &str) -> bool {
+        match self.groups.values().find(|group| group.url == url) {
+            Some(group) => self.probe(group).await.is_ok(),
+            None => true,
         }
     }
 
@@ -252,7 +309,7 @@ impl Deadlines {
     /// The next part of an answer, in time.
     async fn next<T>(self, spoken: bool, part: impl Future<Output = T>) -> Result<T, Trouble> {
         let (deadline, what) = if spoken { (self.total, "did not finish") } else { (self.first_token, "said nothing") };
-        timeout_at(deadline, part).await.map_err(|_| Trouble::Backend(format!("it {what} in time")))
+        timeout_at(deadline, part).await.map_err(|_| Trouble::Away(format!("it {what} in time")))
     }
 }
 
@@ -282,8 +339,8 @@ async fn opened(request: reqwest::RequestBuilder, deadlines: Deadlines, expected
     let body = deadlines.next(false, egress::start_of(response, 64 * 1024)).await??;
     let said = format!("it answered {status}: {}", body.trim().chars().take(300).collect::<String>());
     Err(match status.as_u16() {
-        200..=299 => Trouble::Backend(format!("it answered `{kind}` where {expected} was due: is that a model server?")),
-        408 | 429 | 500..=599 => Trouble::Backend(said),
+        200..=299 => Trouble::Wrong(format!("it answered `{kind}` where {expected} was due: is that a model server?")),
+        408 | 429 | 500..=599 => Trouble::Wrong(said),
         _ => Trouble::Call(said),
     })
 }

@@ -85,12 +85,12 @@ pub(super) async fn complete(
             LinesCodecError::MaxLineLengthExceeded => Trouble::Call(format!("a line is longer than {MOST_BYTES} bytes")),
             LinesCodecError::Io(error) => match error.downcast::<EgressError>() {
                 Ok(error) => broke(error),
-                Err(error) => Trouble::Backend(format!("it sent no text: {error}")),
+                Err(error) => Trouble::Wrong(format!("it sent no text: {error}")),
             },
         })?;
-        let part: Part = serde_json::from_str(&line).map_err(|error| Trouble::Backend(format!("it sent no JSON: {error}")))?;
+        let part: Part = serde_json::from_str(&line).map_err(|error| Trouble::Wrong(format!("it sent no JSON: {error}")))?;
         if let Some(error) = part.error {
-            return Err(Trouble::Backend(error));
+            return Err(Trouble::Wrong(error));
         }
         let words = part.message.map(|spoken| spoken.content).unwrap_or_default();
         if !words.is_empty() {
@@ -108,5 +108,5 @@ pub(super) async fn complete(
             return Ok(answer);
         }
     }
-    Err(Trouble::Backend("the answer ended before it said `done`".into()))
+    Err(Trouble::Wrong("the answer ended before it said `done`".into()))
 }

@@ -97,15 +97,15 @@ pub(super) async fn complete(
     while let Some(event) = deadlines.next(!answer.text.is_empty(), events.next()).await? {
         let event = event.map_err(|error| match error {
             EventStreamError::Transport(error) => broke(error),
-            EventStreamError::Utf8(_) | EventStreamError::Parser(_) => Trouble::Backend(format!("it sent no events: {error}")),
+            EventStreamError::Utf8(_) | EventStreamError::Parser(_) => Trouble::Wrong(format!("it sent no events: {error}")),
         })?;
         if event.data.trim() == "[DONE]" {
             break;
         }
         let chunk: Chunk =
-            serde_json::from_str(&event.data).map_err(|error| Trouble::Backend(format!("it sent no JSON: {error}")))?;
+            serde_json::from_str(&event.data).map_err(|error| Trouble::Wrong(format!("it sent no JSON: {error}")))?;
         if let Some(error) = chunk.error {
-            return Err(Trouble::Backend(error.to_string()));
+            return Err(Trouble::Wrong(error.to_string()));
         }
         if !chunk.model.is_empty() {
             answer.model = chunk.model;
@@ -123,7 +123,7 @@ pub(super) async fn complete(
             return Err(Trouble::Call(format!("the answer is longer than {MOST_BYTES} bytes")));
         }
     }
-    if finished { Ok(answer) } else { Err(Trouble::Backend("the answer ended before its `finish_reason`".into())) }
+    if finished { Ok(answer) } else { Err(Trouble::Wrong("the answer ended before its `finish_reason`".into())) }
 }
 
 /// Adds a choice to the answer; whether it was the last.

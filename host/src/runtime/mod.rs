@@ -227,7 +227,7 @@ fn why(trap: &wasmtime::Error, memory: &Memory) -> Ended {
 fn stopped(stop: Stop) -> Ended {
     match stop {
         Stop::Limit(said) => Ended::Fault(Fault::Limit(said)),
-        Stop::Backend(said) => Ended::Fault(Fault::Backend(said)),
+        Stop::Backend { said, at, asked } => Ended::Fault(Fault::Backend { said, at, asked }),
         Stop::Store(_) | Stop::LeaseLost => Ended::Ours(stop),
     }
 }

@@ -4,7 +4,7 @@ use policy::task::{ErrorCode, Status, Timestamp};
 use policy::tier::Label;
 
 use super::tasks::{Leased, Row};
-use super::{Db, StoreError, Tx, on, within};
+use super::{Db, StoreError, Tx, backends, on, within};
 
 /// Leases the task that is due: by priority, ten minutes of age counting as one step of it.
 pub async fn lease(db: &Db, now: Timestamp, until: Timestamp) -> Result<Option<Leased>, StoreError> {
@@ -167,6 +167,10 @@ pub enum Settlement {
         at: Timestamp,
         /// For what it waits.
         waits_for: String,
+        /// The server that it waits for, if it is one.
+        backend: Option<String>,
+        /// How often the hop has failed there while others did not.
+        troubles: u32,
     },
     /// Given back as it was: the host drains, or cannot go on.
     Release {
@@ -196,11 +200,12 @@ pub async fn settle(
          error_message = $8, waits_for = $9, run_at = coalesce($10, run_at), finished_at = $11, attempts = attempts + $12, \
          waiting_since = $13, \
          parked_at = case $14 when 'parks' then coalesce(parked_at, $13) when 'stays' then parked_at end, \
-         noticed_at = case $14 when 'ends' then null else noticed_at end, \
+         backend = $15, troubles = case $14 when 'parks' then $16 when 'stays' then troubles else 0 end, \
+         trouble_at = case $14 when 'parks' then $13 when 'stays' then trouble_at end, \
          owner = null, lease_until = null where id = $1 and lease = $2 and status = 'running'";
 
     let (mut output, mut code, mut message, mut waits_for, mut run_at, mut finished_at) = (None, None, None, None, None, None);
-    let mut failed_runs = 0_i64;
+    let (mut failed_runs, mut troubles, mut backend) = (0_i64, 0_u32, None);
     let outage = match &how {
         Settlement::Park { .. } => "parks",
         Settlement::Release { .. } => "stays",
@@ -217,9 +222,10 @@ pub async fn settle(
             run_at = Some(at.0);
             Status::Pending
         }
-        Settlement::Park { at, waits_for: what } => {
+        Settlement::Park { at, waits_for: what, backend: server, troubles: count } => {
             run_at = Some(at.0);
             waits_for = Some(what);
+            (backend, troubles) = (server, count);
             Status::AwaitingBackend
         }
         Settlement::Release { at } => {
@@ -234,7 +240,7 @@ pub async fn settle(
             Status::Failed
         }
     };
-    Ok(within!(tx, connection => sqlx::query(SQL)
+    let held = within!(tx, connection => sqlx::query(SQL)
         .bind(id)
         .bind(lease)
         .bind(status.as_str())
@@ -249,15 +255,21 @@ pub async fn settle(
         .bind(failed_runs)
         .bind(now.0)
         .bind(outage)
+        .bind(&backend)
+        .bind(i64::from(troubles))
         .execute(&mut **connection)
         .await
-        .map(|done| done.rows_affected() == 1))?)
+        .map(|done| done.rows_affected() == 1))?;
+    if let Some(url) = backend.filter(|_| held) {
+        backends::failed(tx, &url, now).await?;
+    }
+    Ok(held)
 }
 
 /// Records the label that a task has reached and starts the count of failed runs anew, for its next hop; `false` if the lease
 /// was lost.
 pub async fn advance(tx: &mut Tx<'_>, (id, lease): (&str, i64), label: Label) -> Result<bool, StoreError> {
-    const SQL: &str = "update task set label = $3, tainted = $4, attempts = 0, parked_at = null, noticed_at = null where id = $1 and lease = $2 and status = 'running'";
+    const SQL: &str = "update task set label = $3, tainted = $4, attempts = 0, parked_at = null, troubles = 0, trouble_at = null where id = $1 and lease = $2 and status = 'running'";
 
     Ok(within!(tx, connection => sqlx::query(SQL)
         .bind(id)

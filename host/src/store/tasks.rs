@@ -51,6 +51,10 @@ pub struct Task {
     pub waiting_since: Timestamp,
     /// Since when the present outage keeps it.
     pub parked_at: Option<Timestamp>,
+    /// How often its hop has failed at a server that served others meanwhile.
+    pub troubles: u32,
+    /// When it last failed so.
+    pub trouble_at: Option<Timestamp>,
     /// Where its root span stands (W3C trace context).
     pub traceparent: Option<String>,
 }
@@ -138,6 +142,8 @@ pub(super) struct Row {
     waits_for: Option<String>,
     waiting_since: i64,
     parked_at: Option<i64>,
+    troubles: i64,
+    trouble_at: Option<i64>,
     traceparent: Option<String>,
 }
 
@@ -174,6 +180,8 @@ impl TryFrom<Row> for Leased {
             waits_for: row.waits_for.map(|text| Labelled::new(label, text)),
             waiting_since: Timestamp(row.waiting_since),
             parked_at: row.parked_at.map(Timestamp),
+            troubles: number(row.troubles),
+            trouble_at: row.trouble_at.map(Timestamp),
             traceparent: row.traceparent,
             id: row.id,
             client_task_id: row.client_task_id,

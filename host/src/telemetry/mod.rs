@@ -1,14 +1,11 @@
 //! Log lines: JSON, one event each; and spans. Content above the clearance of logs becomes `[restricted]`.
 
-mod export;
 pub mod trace;
 
 use std::io::IsTerminal;
 
 use policy::tier::{Clearance, Labelled, Withheld};
 use tracing_subscriber::EnvFilter;
-
-pub use export::ExportError;
 
 /// Starts writing log lines to standard error: JSON, or readable where a person is looking.
 pub fn start(filter: &str) {

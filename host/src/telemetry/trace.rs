@@ -13,12 +13,9 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceContextEx
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanProcessor};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor};
 use policy::task::Timestamp;
 
-use super::export::{self, ExportError};
-use crate::config::Telemetry;
-use crate::egress::Client;
 use crate::id;
 
 /// How long spans may wait for company.
@@ -145,20 +142,14 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Sends spans to the configured endpoint, if there is one.
-    ///
-    /// # Errors
-    /// [`ExportError`] if the endpoint makes no sense; one that is away is no error, now or later.
-    pub fn start(telemetry: &Telemetry, client: Client) -> Result<Self, ExportError> {
-        if telemetry.otlp_endpoint.is_empty() {
-            return Ok(Self::default());
-        }
-        let exporter = export::exporter(telemetry, client)?;
+    /// Sends spans by that exporter.
+    #[must_use]
+    pub fn to(exporter: impl SpanExporter + 'static) -> Self {
         let config = BatchConfigBuilder::default().with_scheduled_delay(BATCH).build();
         let mut processor = BatchSpanProcessor::new(exporter, config);
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         processor.set_resource(&Resource::builder_empty().with_service_name("homeaiops").with_attribute(version).build());
-        Ok(Self { sink: Some(Arc::new(processor)) })
+        Self { sink: Some(Arc::new(processor)) }
     }
 
     /// Sends a span, if spans go anywhere. It is made only then.

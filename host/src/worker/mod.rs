@@ -6,6 +6,7 @@
 mod hop;
 mod lease;
 mod spans;
+mod sweep;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::fleet::Fleet;
 use crate::metrics::{self, name};
 use crate::store::hops;
 use crate::store::leases::{self, Settlement};
-use crate::store::tasks::Leased;
+use crate::store::tasks::{Leased, Task};
 use crate::store::{Db, StoreError};
 use crate::{id, telemetry};
 
@@ -67,33 +68,6 @@ impl Worker {
         }
         // It ends with the drain; how is nothing to anybody.
         let _ = sweeping.await;
-    }
-
-    /// Gives back what lost its lease and ends what has lapsed, whether or not there is room for more work.
-    async fn sweep(self) {
-        loop {
-            if let Err(error) = self.swept().await {
-                tracing::error!(event = "store_unavailable", %error, "the queue cannot be swept: {error}");
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    async fn swept(&self) -> Result<(), StoreError> {
-        let now = id::now();
-        let look = leases::look(&self.world.db, now).await?;
-        if leases::lost(&self.world.db, now).await? && leases::rescue(&self.world.db, now).await? > 0 {
-            self.world.db.bell().ring();
-        }
-        if look.lapsed {
-            for (task, trace_id, source) in leases::expire(&self.world.db, now).await? {
-                let code = ErrorCode::TtlExpired.as_str();
-                tracing::warn!(event = "task_failed", task_id = task, trace_id, code, "task {task} expired");
-                metrics::count(name::TASKS, 1, &[("source", &source), ("status", "expired")]);
-                self.world.db.bell().changed(&task);
-            }
-        }
-        Ok(())
     }
 
     /// The next task, waiting for it, and the moment before it was leased.
@@ -182,16 +156,29 @@ impl Worker {
                 hops: current.seq,
                 rejections: u32::try_from(rejections).unwrap_or(u32::MAX),
                 failures: attempts,
-                runs: current.run + 1,
+                troubles: self.troubles(&leased.task, &ended),
                 retry: leased.task.retry,
                 chance: rand::random(),
             };
             let step = next(situation, ended.as_ref(), serves);
-            let finished = Finished { seq: current.seq, agent: current.agent.clone(), ended, label: ran.label, step };
+            let troubles = situation.troubles;
+            let finished = Finished { seq: current.seq, agent: current.agent.clone(), ended, label: ran.label, step, troubles };
             match settle(&self.world.db, leased, finished).await? {
                 Some(Settled::GoesOn) => (label, attempts) = (ran.label, 0),
                 Some(Settled::Ended) | None => return Ok(()),
             }
+        }
+    }
+
+    /// How often the hop has failed at a server that served others between its failures. An outage is nobody's fault.
+    fn troubles(&self, task: &Task, ended: &Result<Outcome, Fault>) -> u32 {
+        match (ended, task.trouble_at) {
+            (Err(Fault::Backend { asked: true, .. }), None) => 1,
+            (Err(Fault::Backend { asked: true, at, .. }), Some(last)) => {
+                task.troubles + u32::from(self.world.router.served_since(at, last))
+            }
+            (Err(Fault::Backend { asked: false, .. }), _) => task.troubles,
+            (Ok(_) | Err(_), _) => 0,
         }
     }
 
@@ -202,7 +189,7 @@ impl Worker {
         let fault = Fault::Trapped("the host itself failed; please report this, with the lines of its log".into());
         let step = Step::Fail(ErrorCode::AgentTrapped, fault.to_string());
         let label = leased.task.label;
-        let finished = Finished { seq: current.seq, agent: current.agent.clone(), ended: Err(fault), label, step };
+        let finished = Finished { seq: current.seq, agent: current.agent.clone(), ended: Err(fault), label, step, troubles: 0 };
         settle(&self.world.db, leased, finished).await.map(|_| ())
     }
 
@@ -244,6 +231,7 @@ struct Finished {
     ended: Result<Outcome, Fault>,
     label: Label,
     step: Step,
+    troubles: u32,
 }
 
 /// Whether the lease goes on.
@@ -256,11 +244,11 @@ enum Settled {
 async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
     let now = id::now();
     let (task, lease) = (leased.task.id.clone(), leased.lease);
-    let Finished { seq, agent, ended, label, step } = finished;
+    let Finished { seq, agent, ended, label, step, troubles } = finished;
     let goes_on = matches!(step, Step::Hop(_));
     let told = Told::of(&step, &ended);
     let fault = ended.as_ref().err().map(ToString::to_string);
-    let settlement = settlement(&step, &ended, now);
+    let settlement = settlement(&step, &ended, troubles, now);
     let held = db
         .write(move |tx| {
             Box::pin(async move {
@@ -288,13 +276,18 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
 }
 
 /// What becomes of the lease; `None` if it goes on.
-fn settlement(step: &Step, ended: &Result<Outcome, Fault>, now: Timestamp) -> Option<Settlement> {
+fn settlement(step: &Step, ended: &Result<Outcome, Fault>, troubles: u32, now: Timestamp) -> Option<Settlement> {
     Some(match step {
         Step::Hop(_) => return None,
         Step::Finish => Settlement::Done { output: report(ended) },
         Step::Retry(pause) => Settlement::Retry { at: now.plus(*pause) },
         Step::Park(pause) => {
-            Settlement::Park { at: now.plus(*pause), waits_for: ended.as_ref().err().map(ToString::to_string).unwrap_or_default() }
+            let backend = match ended {
+                Err(Fault::Backend { at, .. }) => Some(at.clone()),
+                Ok(_) | Err(_) => None,
+            };
+            let waits_for = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            Settlement::Park { at: now.plus(*pause), waits_for, backend, troubles }
         }
         Step::Fail(code, message) => Settlement::Failed { code: *code, message: message.clone() },
     })

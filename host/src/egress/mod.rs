@@ -1,6 +1,8 @@
 //! The one client for everything that leaves this process: only to hosts that the operator named, never along a redirect, never
 //! through a proxy of the environment, and with a cap on what comes back.
 
+pub mod otlp;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

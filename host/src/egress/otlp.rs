@@ -8,8 +8,8 @@ use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use tokio::runtime::Handle;
 
+use super::{Client, EgressError, start_of};
 use crate::config::{OtlpProtocol, Telemetry};
-use crate::egress::{self, Client};
 
 /// Largest answer of a collector that is read, in bytes.
 const MOST: usize = 64 * 1024;
@@ -23,7 +23,10 @@ pub struct ExportError {
 }
 
 /// An exporter to that endpoint: a base URL, without the path of the protocol.
-pub(super) fn exporter(telemetry: &Telemetry, client: Client) -> Result<SpanExporter, ExportError> {
+///
+/// # Errors
+/// [`ExportError`] if the endpoint makes no sense; one that is away is no error, now or later.
+pub fn exporter(telemetry: &Telemetry, client: Client) -> Result<SpanExporter, ExportError> {
     let endpoint = telemetry.otlp_endpoint.as_str();
     let headers: HashMap<String, String> = telemetry.headers.clone().into_iter().collect();
     let failed = |why: String| ExportError { endpoint: endpoint.to_owned(), why };
@@ -63,10 +66,10 @@ impl HttpClient for Sender {
         let (parts, body) = request.into_parts();
         let outgoing = self.client.post(&parts.uri.to_string())?.headers(parts.headers).body(body);
         let sent = self.runtime.spawn(async move {
-            let response = outgoing.send().await.map_err(egress::EgressError::from)?;
+            let response = outgoing.send().await.map_err(EgressError::from)?;
             let status = response.status();
-            let body = egress::start_of(response, MOST).await?;
-            Ok::<_, egress::EgressError>((status, body))
+            let body = start_of(response, MOST).await?;
+            Ok::<_, EgressError>((status, body))
         });
         let (status, body) = sent.await??;
         if !status.is_success() {

@@ -1,0 +1,65 @@
+//! What must happen whether or not there is room for more work: lost leases, lapsed tasks, servers that may be back.
+//!
+//! Many hosts on one database do this at once: each statement is right whoever else has been there.
+
+use policy::task::{ErrorCode, Timestamp};
+
+use super::{POLL, Worker};
+use crate::id;
+use crate::metrics::{self, name};
+use crate::store::{StoreError, backends, leases};
+
+impl Worker {
+    /// Looks once a second, until it is dropped.
+    pub(super) async fn sweep(self) {
+        loop {
+            if let Err(error) = self.swept().await {
+                tracing::error!(event = "store_unavailable", %error, "the queue cannot be swept: {error}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn swept(&self) -> Result<(), StoreError> {
+        let (db, now) = (&self.world.db, id::now());
+        if leases::lost(db, now).await? && leases::rescue(db, now).await? > 0 {
+            db.bell().ring();
+        }
+        if leases::look(db, now).await?.lapsed {
+            self.expire(now).await?;
+        }
+        for url in backends::due(db, now).await? {
+            self.trial(url, now).await?;
+        }
+        for outage in backends::overdue(db, now).await? {
+            let (url, minutes) = (outage.url, now.since(Timestamp(outage.down_since)) / 60_000);
+            tracing::warn!(event = "backend_away", url, minutes, "{url} has not served for {minutes} minutes: tasks wait for it");
+        }
+        Ok(())
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
+        for (task, trace_id, source) in leases::expire(&self.world.db, now).await? {
+            let code = ErrorCode::TtlExpired.as_str();
+            tracing::warn!(event = "task_failed", task_id = task, trace_id, code, "task {task} expired");
+            metrics::count(name::TASKS, 1, &[("source", &source), ("status", "expired")]);
+            self.world.db.bell().changed(&task);
+        }
+        Ok(())
+    }
+
+    /// Lets one of those who wait for a server try it, if it answers at all: a run costs more than a question.
+    async fn trial(&self, url: String, now: Timestamp) -> Result<(), StoreError> {
+        let db = &self.world.db;
+        if !backends::claim(db, url.clone(), now).await? || !self.world.router.answers(&url).await {
+            return Ok(());
+        }
+        if backends::try_one(db, url.clone(), id::now()).await? {
+            db.bell().ring();
+        } else {
+            // Nobody waits for it any more, and it answers.
+            backends::recovered(db, url, id::now()).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Outages: one trial at a time, one notice, and everybody goes on.
+
+use host::store::backends::{self, LONGEST, NOTICE, Outage, PAUSE};
+use host::store::leases::Settlement;
+use host::store::{Db, StoreError, tasks};
+use policy::task::Timestamp;
+use serde_json::json;
+
+use super::on_every_store;
+use super::tasks::{SERVER, enqueue, lease, park, settle};
+
+on_every_store![
+    a_trial_is_one_tasks_and_comes_later_each_time,
+    everybody_goes_on_when_a_server_is_back,
+    a_long_outage_is_noticed_once,
+    a_task_knows_since_when_and_how_often,
+];
+
+const FAR: i64 = 100 * NOTICE;
+
+/// So many tasks, all parked at `SERVER` at that moment.
+async fn parked(db: &Db, ids: &[&str], now: i64) -> Result<(), StoreError> {
+    for id in ids {
+        enqueue(db, id, json!({}), now).await?;
+    }
+    for _ in ids {
+        let leased = lease(db, now, FAR).await?.unwrap();
+        assert!(settle(db, &leased, park(FAR), now).await?);
+    }
+    Ok(())
+}
+
+async fn a_trial_is_one_tasks_and_comes_later_each_time(db: Db) -> Result<(), StoreError> {
+    parked(&db, &["A", "B", "C"], 0).await?;
+    let mut at = 0;
+    for pause in [PAUSE, PAUSE, 2 * PAUSE, 4 * PAUSE, LONGEST, LONGEST] {
+        assert_eq!(backends::due(&db, Timestamp(at + pause - 1)).await?, [""; 0], "not before {pause} ms");
+        at += pause;
+        assert_eq!(backends::due(&db, Timestamp(at)).await?, [SERVER]);
+        assert!(backends::claim(&db, SERVER.into(), Timestamp(at)).await?);
+        assert!(!backends::claim(&db, SERVER.into(), Timestamp(at)).await?, "one host is enough");
+        assert!(backends::try_one(&db, SERVER.into(), Timestamp(at)).await?);
+        let trying = lease(&db, at, FAR).await?.expect("one may try");
+        assert!(lease(&db, at, FAR).await?.is_none(), "and no other");
+        assert!(settle(&db, &trying, park(FAR + at), at).await?);
+    }
+    Ok(())
+}
+
+async fn everybody_goes_on_when_a_server_is_back(db: Db) -> Result<(), StoreError> {
+    parked(&db, &["A", "B", "C"], 5).await?;
+    assert_eq!(backends::recovered(&db, SERVER.into(), Timestamp(50)).await?, Some(5));
+    assert_eq!(backends::recovered(&db, SERVER.into(), Timestamp(51)).await?, None, "no news");
+    assert_eq!(backends::away(&db).await?, []);
+    for _ in 0..3 {
+        assert!(lease(&db, 50, FAR).await?.is_some());
+    }
+    Ok(())
+}
+
+async fn a_long_outage_is_noticed_once(db: Db) -> Result<(), StoreError> {
+    parked(&db, &["A"], 0).await?;
+    assert_eq!(backends::overdue(&db, Timestamp(NOTICE - 1)).await?, []);
+    assert_eq!(backends::overdue(&db, Timestamp(NOTICE)).await?, [Outage { url: SERVER.into(), down_since: 0 }]);
+    assert_eq!(backends::overdue(&db, Timestamp(2 * NOTICE)).await?, []);
+    Ok(())
+}
+
+async fn a_task_knows_since_when_and_how_often(db: Db) -> Result<(), StoreError> {
+    parked(&db, &["A"], 1).await?;
+    for (at, how, parked_at, troubles) in [
+        (FAR, Settlement::Release { at: Timestamp(FAR) }, Some(1), 1),
+        (FAR + 1, park(FAR + 2), Some(1), 1),
+        (FAR + 2, Settlement::Retry { at: Timestamp(FAR + 3) }, None, 0),
+        (FAR + 3, park(FAR + 4), Some(FAR + 3), 1),
+    ] {
+        let leased = lease(&db, at, 2 * FAR).await?.unwrap();
+        assert!(settle(&db, &leased, how, at).await?);
+        let task = tasks::find(&db, "A").await?.unwrap();
+        assert_eq!((task.parked_at, task.troubles), (parked_at.map(Timestamp), troubles));
+        assert_eq!(task.waiting_since, Timestamp(at));
+    }
+    Ok(())
+}
