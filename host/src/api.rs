@@ -1,7 +1,7 @@
 //! The JSON of the contract: what HTTP answers and `hai` reads.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The answer of `POST /inbox`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub struct Task {
     pub waits_for: Option<String>,
     pub cost_usd: f64,
     pub served_groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hops: Option<Vec<Hop>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,4 +127,34 @@ pub struct Page {
     pub tasks: Vec<Task>,
     /// `before` of the next page, if there may be one.
     pub next: Option<String>,
+}
+
+/// The answer of `GET /todos`: newest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Todos {
+    /// The todos.
+    pub todos: Vec<Todo>,
+}
+
+/// Something that a person wants to remember.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Todo {
+    /// Its id.
+    pub id: String,
+    /// What is to be done.
+    pub body: String,
+    /// `open`, `done` or `dropped`.
+    pub status: String,
+    /// Who wrote it down.
+    pub created_by: String,
+    /// By which it is found.
+    pub tags: Vec<String>,
+    /// The caller's own.
+    pub metadata: Map<String, Value>,
+    /// When it was written down.
+    pub created_at: String,
+    /// When it was last changed.
+    pub updated_at: String,
+    /// When it left `open`.
+    pub closed_at: Option<String>,
 }

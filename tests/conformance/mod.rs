@@ -2,8 +2,10 @@
 
 mod backends;
 mod hosts;
+mod intervene;
 mod schema;
 mod tasks;
+mod todos;
 
 /// Each scenario gets a fresh database of each kind.
 macro_rules! on_every_store {

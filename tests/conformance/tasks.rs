@@ -66,7 +66,7 @@ pub(super) fn park(at: i64) -> Settlement {
     Settlement::Park { at: Timestamp(at), waits_for: "the model".into(), backend: Some(SERVER.into()), troubles: 1 }
 }
 
-fn done() -> Settlement {
+pub(super) fn done() -> Settlement {
     Settlement::Done { output: "ok".into() }
 }
 

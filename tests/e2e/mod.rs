@@ -6,6 +6,7 @@ mod cli;
 mod events;
 mod failures;
 mod inbox;
+mod keep;
 mod note;
 mod outages;
 mod path;

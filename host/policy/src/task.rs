@@ -160,6 +160,18 @@ words! {
 }
 
 words! {
+    /// Where a todo stands.
+    TodoStatus {
+        /// To be done.
+        Open = "open",
+        /// It was done.
+        Done = "done",
+        /// It will not be done.
+        Dropped = "dropped",
+    }
+}
+
+words! {
     /// Why a task did not end well. Stable: other programs rely on it.
     ErrorCode {
         /// Every attempt that its retry policy allows has failed.

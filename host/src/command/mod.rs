@@ -4,9 +4,11 @@
 
 mod agent;
 mod agents;
+mod backup;
 mod demo;
 mod doctor;
 mod house;
+mod migrate;
 mod model_server;
 mod serve;
 mod validate;
@@ -77,6 +79,24 @@ enum Command {
         #[command(flatten)]
         doctor: doctor::Options,
     },
+    /// Bring the database's tables up to date; no host may run on them.
+    Migrate {
+        #[command(flatten)]
+        settings: Settings,
+        /// Only say what is applied and what is not; may run beside a host.
+        #[arg(long)]
+        check: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy the database to a new file, also while a host works on it.
+    Backup {
+        #[command(flatten)]
+        settings: Settings,
+        /// The new file.
+        file: PathBuf,
+    },
     /// Print every setting with its default.
     Config,
 }
@@ -146,6 +166,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Agents { settings, what: _, json, grants } => agents::run(&settings.load()?, json, grants).await,
         Command::Agent { command } => agent::run(command),
         Command::Doctor { settings, doctor } => doctor::run(settings.load()?, doctor).await,
+        Command::Migrate { settings, check, json } => migrate::run(&settings.load()?, check, json).await,
+        Command::Backup { settings, file } => backup::run(&settings.load()?, &file).await,
         Command::Config => {
             print!("{SHIPPED}");
             Ok(Exit::Done)

@@ -15,11 +15,17 @@ pub struct Bell {
     due: Arc<Notify>,
     abroad: Arc<Notify>,
     changed: broadcast::Sender<Arc<str>>,
+    withdrawn: broadcast::Sender<Arc<str>>,
 }
 
 impl Bell {
     pub(super) fn new() -> Self {
-        Self { due: Arc::new(Notify::new()), abroad: Arc::new(Notify::new()), changed: broadcast::Sender::new(BEHIND) }
+        Self {
+            due: Arc::new(Notify::new()),
+            abroad: Arc::new(Notify::new()),
+            changed: broadcast::Sender::new(BEHIND),
+            withdrawn: broadcast::Sender::new(BEHIND),
+        }
     }
 
     /// A task may be due: wakes a worker of this host, and hints to other hosts on the same database.
@@ -48,6 +54,19 @@ impl Bell {
     pub fn changed(&self, task: &str) {
         // Nobody may be watching.
         let _ = self.changed.send(task.into());
+    }
+
+    /// A task was taken from whoever works on it.
+    pub fn withdraw(&self, task: &str) {
+        // Nobody may be at work.
+        let _ = self.withdrawn.send(task.into());
+        self.changed(task);
+    }
+
+    /// Ids of tasks as they are taken from this host's workers, from now on.
+    #[must_use]
+    pub fn withdrawals(&self) -> broadcast::Receiver<Arc<str>> {
+        self.withdrawn.subscribe()
     }
 
     /// Ids of tasks as they change on this host, from now on.

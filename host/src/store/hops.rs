@@ -79,7 +79,7 @@ impl Hop {
 }
 
 /// Adds a pending hop.
-pub(crate) async fn insert(tx: &mut Tx<'_>, task: &str, seq: u32, agent: &str, label: Label) -> Result<(), StoreError> {
+pub async fn insert(tx: &mut Tx<'_>, task: &str, seq: u32, agent: &str, label: Label) -> Result<(), StoreError> {
     const SQL: &str = "insert into hop (task, seq, agent, status, label, tainted) values ($1, $2, $3, 'pending', $4, $5)";
 
     within!(tx, connection => sqlx::query(SQL)
@@ -133,7 +133,7 @@ pub(crate) async fn interrupt(tx: &mut Tx<'_>, task: &str) -> Result<(), StoreEr
 }
 
 /// Records how a run of a hop ended: its outcome, or the error of a run that failed.
-pub(crate) async fn end(
+pub async fn end(
     tx: &mut Tx<'_>,
     (task, seq): (&str, u32),
     how: Result<&Outcome, &str>,

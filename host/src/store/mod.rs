@@ -10,14 +10,19 @@ mod writer;
 
 pub mod artefacts;
 pub mod backends;
+pub mod backup;
+pub mod forget;
 pub mod hops;
 pub mod idempotency;
+pub mod intervene;
 pub mod journal;
 pub mod leases;
+pub mod migrations;
 pub mod tasks;
+pub mod todos;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -55,6 +60,37 @@ impl From<serde_json::Error> for StoreError {
     fn from(error: serde_json::Error) -> Self {
         Self::Unreadable(error.to_string())
     }
+}
+
+/// The file of a SQLite database; `None` for PostgreSQL.
+///
+/// # Errors
+/// [`StoreError::Open`] if the URL names neither.
+pub fn sqlite_file(url: &str) -> Result<Option<PathBuf>, StoreError> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(None);
+    }
+    let path = url.strip_prefix("sqlite://").map(PathBuf::from);
+    path.map(Some).ok_or_else(|| StoreError::Open {
+        url: url.to_owned(),
+        why: "it is neither sqlite:// nor postgres://".into(),
+        hint: "write sqlite://FILE or postgres://USER@HOST/NAME in [database] url",
+    })
+}
+
+/// The URL of a database, as people may see it.
+#[must_use]
+pub fn without_password(url: &str) -> String {
+    if url.starts_with("sqlite://") {
+        return url.to_owned();
+    }
+    reqwest::Url::parse(url).map_or_else(
+        |_| "postgres://…".to_owned(),
+        |mut parsed| {
+            let _ = parsed.set_password(None);
+            parsed.to_string()
+        },
+    )
 }
 
 /// The database: a cheap handle.
@@ -117,17 +153,10 @@ impl Db {
     /// # Errors
     /// [`StoreError::Open`] says what to do.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return postgres::open(url).await;
+        match sqlite_file(url)? {
+            Some(path) => sqlite::open(url, &path).await,
+            None => postgres::open(url).await,
         }
-        let Some(path) = url.strip_prefix("sqlite://") else {
-            return Err(StoreError::Open {
-                url: url.to_owned(),
-                why: "it is neither sqlite:// nor postgres://".into(),
-                hint: "write sqlite://FILE or postgres://USER@HOST/NAME in [database] url",
-            });
-        };
-        sqlite::open(url, Path::new(path)).await
     }
 
     /// What tells of changes.

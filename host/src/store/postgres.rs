@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Bell, Db, Held, Pool, StoreError};
+use super::{Bell, Db, Held, Pool, StoreError, migrations, without_password};
 use crate::id;
 
 /// Connections for statements of this host.
@@ -51,14 +51,7 @@ impl Drop for Presence {
 }
 
 pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
-    let shown = reqwest::Url::parse(url).map_or_else(
-        |_| "postgres://…".to_owned(),
-        |mut parsed| {
-            let _ = parsed.set_password(None);
-            parsed.to_string()
-        },
-    );
-    let failed = |why: String, hint| StoreError::Open { url: shown.clone(), why, hint };
+    let failed = |why: String, hint| StoreError::Open { url: without_password(url), why, hint };
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| failed(error.to_string(), "check [database] url"))?
         .application_name("homeaiops")
@@ -75,7 +68,7 @@ pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
         let why = format!("its clock and this machine's are {} s apart", skew / 1000);
         return Err(failed(why, "set both by NTP: leases and times to live of all hosts are compared"));
     }
-    sqlx::migrate!("../migrations/postgres")
+    migrations::POSTGRES
         .run(&pool)
         .await
         .map_err(|error| failed(error.to_string(), "it was made by another version, or the user may not create tables"))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::{Bell, Db, Held, Pool, StoreError, leases, writer};
+use super::{Bell, Db, Held, Pool, StoreError, leases, migrations, writer};
 use crate::id;
 
 pub(super) async fn open(url: &str, path: &Path) -> Result<Db, StoreError> {
@@ -25,10 +25,12 @@ pub(super) async fn open(url: &str, path: &Path) -> Result<Db, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // What is deleted or replaced is overwritten: see `forget`.
+        .pragma("secure_delete", "on")
         .busy_timeout(Duration::from_secs(5));
     let opened = |error: sqlx::Error| failed(error.to_string(), "is it a SQLite file of this program?");
     let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options.clone()).await.map_err(opened)?;
-    sqlx::migrate!("../migrations/sqlite").run(&pool).await.map_err(|error| {
+    migrations::SQLITE.run(&pool).await.map_err(|error| {
         failed(error.to_string(), "it was made by another version: restore a backup, or start with a new --data")
     })?;
     let writer = writer::Writer::open(&options).await.map_err(opened)?;

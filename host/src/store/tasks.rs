@@ -57,6 +57,17 @@ pub struct Task {
     pub trouble_at: Option<Timestamp>,
     /// Where its root span stands (W3C trace context).
     pub traceparent: Option<String>,
+    /// When its content was replaced by digests of itself.
+    pub forgotten_at: Option<Timestamp>,
+}
+
+impl Task {
+    /// For what it waits, while it does.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&Labelled<String>> {
+        let waits = matches!(self.status, Status::AwaitingBackend | Status::AwaitingApproval);
+        self.waits_for.as_ref().filter(|_| waits)
+    }
 }
 
 /// Words of the envelope that pass through unchanged.
@@ -145,6 +156,7 @@ pub(super) struct Row {
     troubles: i64,
     trouble_at: Option<i64>,
     traceparent: Option<String>,
+    forgotten_at: Option<i64>,
 }
 
 impl TryFrom<Row> for Leased {
@@ -183,6 +195,7 @@ impl TryFrom<Row> for Leased {
             troubles: number(row.troubles),
             trouble_at: row.trouble_at.map(Timestamp),
             traceparent: row.traceparent,
+            forgotten_at: row.forgotten_at.map(Timestamp),
             id: row.id,
             client_task_id: row.client_task_id,
             requester: row.requester,
@@ -278,10 +291,11 @@ pub async fn list(db: &Db, filter: Filter) -> Result<Vec<Task>, StoreError> {
     rows.into_iter().map(|row| Leased::try_from(row).map(|leased| leased.task)).collect()
 }
 
-/// What was said before in the conversation of `task`: request and report of each ended task, oldest first.
+/// What was said before in the conversation of `task`: request and report of each ended task, oldest first. What is forgotten is
+/// not told to agents.
 pub async fn conversation(db: &Db, task: &Task, most: i64) -> Result<Vec<Task>, StoreError> {
     const SQL: &str = "select * from task where conversation_id = $1 and id < $2 and status = 'done' and requester = $3 \
-         order by id desc limit $4";
+         and forgotten_at is null order by id desc limit $4";
 
     let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL)
         .bind(&task.conversation_id)

@@ -3,11 +3,10 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
-use axum::http::StatusCode;
-use policy::task::Role;
 use serde_json::{Value, json};
 
 use super::State;
+use super::auth::operators_only;
 use super::error::ApiError;
 use crate::fleet::Agent;
 use crate::id::rfc3339;
@@ -32,15 +31,6 @@ pub(super) async fn show(
     let Path(id) = id?;
     let agent = state.fleet.agent(&id).ok_or_else(|| ApiError::not_found("agent", &id))?;
     Ok(Json(shown(&state, agent)))
-}
-
-fn operators_only(caller: &Caller) -> Result<(), ApiError> {
-    match caller.role {
-        Role::Operator => Ok(()),
-        Role::Household | Role::System => {
-            Err(ApiError::new(StatusCode::FORBIDDEN, "operator_only", "agents are shown to operators", "use an operator's token"))
-        }
-    }
 }
 
 fn shown(state: &State, agent: &Agent) -> Value {

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use policy::task::Role;
 use url::Host;
 
 use super::State;
@@ -44,6 +45,16 @@ fn authenticate(headers: &HeaderMap, config: &Config) -> Result<Caller, ApiError
     let digest = id::sha256(token.as_bytes());
     let known = config.auth.tokens.iter().find(|known| known.digest == digest);
     known.map(Caller::of).ok_or_else(|| refused("the token is not known"))
+}
+
+/// For what only an operator may see or do.
+pub(super) fn operators_only(caller: &Caller) -> Result<(), ApiError> {
+    match caller.role {
+        Role::Operator => Ok(()),
+        Role::Household | Role::System => {
+            Err(ApiError::new(StatusCode::FORBIDDEN, "operator_only", "this is for operators", "use an operator's token"))
+        }
+    }
 }
 
 /// Lets a request through to a host without tokens only if it was meant for it: a page in a browser can reach loopback too, but

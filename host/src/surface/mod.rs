@@ -2,11 +2,14 @@
 
 mod agents;
 mod auth;
+mod body;
 mod error;
 mod events;
 mod health;
 mod inbox;
+mod intervene;
 mod tasks;
+mod todos;
 
 use std::sync::Arc;
 
@@ -45,6 +48,11 @@ pub fn routes(state: State) -> Router {
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::show))
         .route("/tasks/{id}/events", get(events::stream))
+        .route("/tasks/{id}/cancel", post(intervene::cancel))
+        .route("/tasks/{id}/retry", post(intervene::retry))
+        .route("/tasks/{id}/forget", post(intervene::forget))
+        .route("/todos", get(todos::list).post(todos::add))
+        .route("/todos/{id}", get(todos::show).patch(todos::change).delete(todos::drop))
         .route("/agents", get(agents::list))
         .route("/agents/{id}", get(agents::show))
         .route("/healthz", get(health::alive))

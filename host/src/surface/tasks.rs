@@ -103,10 +103,15 @@ pub(super) async fn show(
     let Path(id) = id?;
     let full = view.operator && depth?.0.full.is_some_and(|full| full != 0);
     let task = visible(db, &caller, &id).await?;
-    let mut answer = whole(db, &task, view).await?;
-    let timeline = if view.operator { journal::timeline(db, &id).await? } else { Vec::new() };
+    Ok(Json(in_full(db, &task, view, full).await?))
+}
+
+/// A task with everything that belongs to it; with `full`, prompts and answers as sent.
+pub(super) async fn in_full(db: &Db, task: &Task, view: View, full: bool) -> Result<api::Task, StoreError> {
+    let mut answer = whole(db, task, view).await?;
+    let timeline = if view.operator { journal::timeline(db, &task.id).await? } else { Vec::new() };
     answer.timeline = Some(timeline.into_iter().map(|entry| event(entry, full)).collect());
-    Ok(Json(answer))
+    Ok(answer)
 }
 
 /// The task of that id, if the caller may know of it.
@@ -156,11 +161,24 @@ async fn shown(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError
         output: task.output.as_ref().map(|text| view.open(text)),
         error: task.error.as_ref().map(|(code, message)| api::TaskError {
             code: code.clone(),
-            message: view.inside(message, "it could not be done; the operator sees why"),
+            message: view.inside(
+                message,
+                match task.status {
+                    Status::Cancelled => "it was cancelled",
+                    Status::Pending
+                    | Status::Running
+                    | Status::AwaitingApproval
+                    | Status::AwaitingBackend
+                    | Status::Done
+                    | Status::Failed
+                    | Status::Expired => "it could not be done; the operator sees why",
+                },
+            ),
         }),
-        waits_for: task.waits_for.as_ref().map(|text| view.inside(text, "a server of the house")),
+        waits_for: task.waits_for().map(|text| view.inside(text, "a server of the house")),
         cost_usd,
         served_groups,
+        forgotten_at: task.forgotten_at.map(rfc3339),
         hops: None,
         artefacts: None,
         approvals: None,

@@ -1,8 +1,10 @@
 //! Keeps a lease while its task is worked on, and says when it is lost: before it ends by the database's clock, by our own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::id;
@@ -22,9 +24,13 @@ pub(super) type Until = watch::Receiver<Instant>;
 pub(super) fn keeper(db: Db, task: String, lease: i64, since: Instant) -> (impl Future<Output = ()>, Until) {
     let length = Duration::from_millis(LENGTH.unsigned_abs()) - MARGIN;
     let (held, until) = watch::channel(since + length);
+    let mut withdrawn = db.bell().withdrawals();
     let keep = async move {
         loop {
-            sleep(BEAT).await;
+            tokio::select! {
+                () = sleep(BEAT) => {}
+                () = taken(&mut withdrawn, &task) => {}
+            }
             // Measured before the renewal is asked for: the database's lease can only be later.
             let asked = Instant::now();
             let beat = leases::beat(&db, task.clone(), lease, id::now().plus(LENGTH));
@@ -42,4 +48,15 @@ pub(super) fn keeper(db: Db, task: String, lease: i64, since: Instant) -> (impl 
         }
     };
     (keep, until)
+}
+
+/// Ends when somebody takes that task from this host, or may have.
+async fn taken(withdrawn: &mut broadcast::Receiver<Arc<str>>, task: &str) {
+    loop {
+        match withdrawn.recv().await {
+            Ok(id) if *id != *task => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
 }
