@@ -1,10 +1,10 @@
-//! The commands of `host` beside `serve`, and `hai`.
+//! The commands of `host` beside `serve`.
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::support::fake::{Model, Protocol};
-use crate::support::{Host, Setup, guests};
+use crate::support::{Setup, guests};
 
 pub(super) async fn output(command: &mut Command) -> (Option<i32>, String, String) {
     let ended = tokio::time::timeout(crate::support::PATIENCE, command.output()).await.expect("it ends").unwrap();
@@ -56,31 +56,4 @@ async fn the_doctor_names_a_server_that_does_not_answer() {
     let (code, said, _) = output(&mut setup.command(&["doctor"])).await;
     assert_eq!(code, Some(1));
     assert!(said.contains("http://127.0.0.1:1") && said.contains("refused"), "{said}");
-}
-
-fn hai(host: &Host) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hai"));
-    command.env("HAI_ENDPOINT", &host.base).env("HAI_CONFIG_DIR", host.setup.folder.path().join("hai"));
-    command.kill_on_drop(true);
-    command
-}
-
-#[tokio::test]
-async fn hai_adds_shows_and_lists() {
-    let model = Model::start(Protocol::Ollama).await;
-    let host = Setup::with(&model).start().await;
-    let (code, said, complained) = output(hai(&host).args(["task", "add", "note: buy a clamp", "--json"])).await;
-    assert_eq!(code, Some(0), "{complained}");
-    let id = serde_json::from_str::<Value>(&said).unwrap()["task_id"].as_str().unwrap().to_owned();
-    host.task(&id, "done").await;
-    let (code, said, _) = output(hai(&host).args(["task", "show", &id])).await;
-    assert_eq!(code, Some(0));
-    assert!(said.contains("Note drafted") && said.contains("note-maker"), "{said}");
-    let (_, said, _) = output(hai(&host).args(["task", "ls", "--json"])).await;
-    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["tasks"][0]["task_id"], json!(id));
-    let (code, _, complained) = output(hai(&host).args(["task", "show", "nothing"])).await;
-    assert_eq!(code, Some(1));
-    assert!(complained.contains("there is no task `nothing`"), "{complained}");
-    let (code, _, _) = output(hai(&host).args(["task", "paint"])).await;
-    assert_eq!(code, Some(2));
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod events;
 mod failures;
+mod hai;
 mod inbox;
 mod keep;
 mod note;

@@ -83,6 +83,14 @@ impl Client {
         Ok(self.http.get(self.checked(url)?))
     }
 
+    /// A PATCH to a destination that the operator named.
+    ///
+    /// # Errors
+    /// [`EgressError::NotAllowed`].
+    pub fn patch(&self, url: &str) -> Result<RequestBuilder, EgressError> {
+        Ok(self.http.patch(self.checked(url)?))
+    }
+
     fn checked(&self, url: &str) -> Result<Url, EgressError> {
         let refused = || EgressError::NotAllowed(url.to_owned());
         let url = Url::parse(url).map_err(|_| refused())?;

@@ -1,124 +1,60 @@
-//! `hai`, the operator's shell: parse, match, exit code. It knows a host only by its HTTP.
+//! `hai`, the operator's shell: parse, dispatch, exit code. It knows a host only by its HTTP.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "results go to standard output, errors to standard error")]
-
+mod auth;
+mod cli;
 mod client;
+mod error;
+mod events;
 mod print;
+mod progress;
+mod settings;
+mod tail;
+mod task;
+mod todo;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use serde_json::json;
+use clap::{CommandFactory, Parser};
 
-use client::{Client, Error};
-
-/// The operator's shell for a host.
-#[derive(Debug, Parser)]
-#[command(name = "hai", version, about)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Add, show and list tasks.
-    Task {
-        #[command(subcommand)]
-        command: Task,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Task {
-    /// Add a task and print its id.
-    Add(Add),
-    /// Show one task.
-    Show {
-        /// Its id.
-        id: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// List tasks, newest first.
-    Ls {
-        /// Only of that status.
-        #[arg(long)]
-        status: Option<String>,
-        /// At most so many.
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-struct Add {
-    /// What should be done; `-` reads it from standard input.
-    content: String,
-    /// Send it to that agent.
-    #[arg(long, value_name = "AGENT")]
-    to: Option<String>,
-    /// What should come of it: question, action, research, note, bug, idea, reminder.
-    #[arg(long)]
-    intent: Option<String>,
-    /// low, normal, high or urgent.
-    #[arg(long)]
-    priority: Option<String>,
-    /// public, internal or restricted.
-    #[arg(long)]
-    tier: Option<String>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
+use cli::{Cli, Command};
+use client::Client;
+use error::{Error, Exit};
+use settings::Settings;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Cli::parse().command).await {
+        Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(if matches!(error, Error::Setup(_)) { 2 } else { 1 })
+            // Whoever closed the pipe has what they wanted, and nobody is left to read why.
+            if !matches!(error, Error::Closed) {
+                print::tell(&format!("{} {}", print::styled(print::BAD, "error:"), print::plain(&error.to_string())));
+            }
+            error.exit().into()
         }
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Error> {
-    let client = Client::from_settings()?;
-    let Command::Task { command } = cli.command;
+async fn run(command: Command) -> Result<Exit, Error> {
     match command {
-        Task::Add(add) => {
-            let as_json = add.json;
-            let accepted = client.add(&envelope(add)?).await?;
-            if as_json { print::json(&accepted) } else { println!("{}", accepted.task_id) }
+        Command::Auth { command } => auth::run(command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "hai", &mut script);
+            print::out(String::from_utf8_lossy(&script).trim_end())
         }
-        Task::Show { id, json } => {
-            let task = client.task(&id).await?;
-            if json { print::json(&task) } else { print::task(&task) }
-        }
-        Task::Ls { status, limit, json } => {
-            let page = client.tasks(status.as_deref(), limit).await?;
-            if json { print::json(&page) } else { print::tasks(&page) }
+        Command::Task { command } => task::run(&client()?, command).await,
+        Command::Offload(offload) => task::offload(&client()?, offload).await,
+        Command::Completed { limit, json } => task::completed(&client()?, limit, json).await,
+        Command::Awaiting { json } => task::awaiting(&client()?, json).await,
+        Command::Todo { command } => todo::run(&client()?, command).await,
+        Command::Agents { json } => {
+            let agents = client()?.agents().await?;
+            if json { print::json(&agents) } else { print::out(&print::agents(&agents)) }
         }
     }
-    Ok(())
 }
 
-fn envelope(add: Add) -> Result<serde_json::Value, Error> {
-    let content = if add.content == "-" {
-        std::io::read_to_string(std::io::stdin()).map_err(|error| Error::Setup(format!("standard input: {error}")))?
-    } else {
-        add.content
-    };
-    let mut envelope = json!({ "task_id": "hai", "source": "cli", "content": content });
-    for (key, value) in [("target_agent", add.to), ("intent", add.intent), ("priority", add.priority), ("data_tier", add.tier)] {
-        if let (Some(value), Some(fields)) = (value, envelope.as_object_mut()) {
-            fields.insert(key.to_owned(), json!(value));
-        }
-    }
-    Ok(envelope)
+fn client() -> Result<Client, Error> {
+    Client::new(Settings::load()?)
 }
