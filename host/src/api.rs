@@ -43,6 +43,8 @@ pub struct Task {
     pub output: Option<String>,
     pub error: Option<TaskError>,
     pub waits_for: Option<String>,
+    #[serde(default)]
+    pub waiting_since: Option<String>,
     pub cost_usd: f64,
     pub served_groups: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use policy::tier::{Clearance, Label, Labelled, Tier};
 use serde_json::json;
 
 use super::on_every_store;
-use super::tasks::{done, enqueue, lease, settle};
+use super::tasks::{done, enqueue, lease, park, settle};
 
 on_every_store![
     a_cancelled_task_takes_nothing_more_from_its_worker,
@@ -81,7 +81,7 @@ async fn a_cancelled_task_takes_nothing_more_from_its_worker(db: Db) -> Result<(
 }
 
 async fn whatever_has_not_ended_can_be_cancelled(db: Db) -> Result<(), StoreError> {
-    for (at, how) in [None, Some(Settlement::Park { at: Timestamp(50), waits_for: "the model".into() })].into_iter().enumerate() {
+    for (at, how) in [None, Some(park(50))].into_iter().enumerate() {
         let id = format!("T{at}");
         enqueue(&db, &id, json!({}), 0).await?;
         if let Some(how) = how {
@@ -155,7 +155,7 @@ async fn a_retry_outweighs_the_time_to_live(db: Db) -> Result<(), StoreError> {
 async fn a_retry_ends_the_wait_for_a_server(db: Db) -> Result<(), StoreError> {
     enqueue(&db, "A", json!({}), 0).await?;
     let leased = lease(&db, 1, 9).await?.unwrap();
-    assert!(settle(&db, &leased, Settlement::Park { at: Timestamp(5000), waits_for: "the model".into() }, 2).await?);
+    assert!(settle(&db, &leased, park(5000), 2).await?);
     assert!(lease(&db, 10, 99).await?.is_none());
     assert!(retry(&db, "A", 10).await?);
     assert_eq!(lease(&db, 10, 99).await?.unwrap().task.id, "A");

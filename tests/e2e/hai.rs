@@ -237,7 +237,6 @@ async fn what_waits_is_listed_with_its_reason_and_since_when() {
 }
 
 #[tokio::test]
-#[ignore = "needs the events endpoint"]
 async fn adding_a_task_shows_its_agents_and_ends_with_its_report() {
     let (_model, host) = at_work().await;
     let (code, said, progress) = output(hai(&host).args(["task", "add", "note: buy a clamp"])).await;
@@ -260,7 +259,6 @@ async fn adding_a_task_shows_its_agents_and_ends_with_its_report() {
 }
 
 #[tokio::test]
-#[ignore = "needs the events endpoint"]
 async fn a_task_that_fails_ends_with_1_and_says_why() {
     let (model, host) = at_work().await;
     model.order([Order::Say("lovely weather".into()), Order::Say("still lovely".into())]);
@@ -272,7 +270,6 @@ async fn a_task_that_fails_ends_with_1_and_says_why() {
 }
 
 #[tokio::test]
-#[ignore = "needs the events endpoint"]
 async fn a_parked_task_says_what_it_waits_for_and_lets_go() {
     let (model, host) = stuck().await;
     let mut watching = Watching::start(hai(&host).args(["offload", "note: x", "--agent", "note-maker"]));
@@ -284,7 +281,6 @@ async fn a_parked_task_says_what_it_waits_for_and_lets_go() {
 }
 
 #[tokio::test]
-#[ignore = "needs the events endpoint"]
 async fn ctrl_c_ends_the_watching_and_not_the_task() {
     let (model, host) = at_work().await;
     model.order([Order::Hang]);
@@ -300,7 +296,6 @@ async fn ctrl_c_ends_the_watching_and_not_the_task() {
 }
 
 #[tokio::test]
-#[ignore = "needs the events endpoint"]
 async fn a_broken_connection_is_picked_up_again() {
     let (model, host) = at_work().await;
     model.order([Order::Well, Order::Hang]);
@@ -323,7 +318,6 @@ async fn a_broken_connection_is_picked_up_again() {
 }
 
 #[tokio::test]
-#[ignore = "needs cancel, retry and forget"]
 async fn tasks_are_cancelled_tried_again_and_forgotten() {
     let (model, host) = at_work().await;
     model.order([Order::Hang]);
@@ -344,7 +338,6 @@ async fn tasks_are_cancelled_tried_again_and_forgotten() {
 }
 
 #[tokio::test]
-#[ignore = "needs the todos endpoint"]
 async fn todos_are_added_listed_and_done() {
     let host = Setup::bare().start().await;
     let (code, said, complained) =

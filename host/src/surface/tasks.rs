@@ -175,6 +175,7 @@ async fn shown(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError
                 },
             ),
         }),
+        waiting_since: task.waits_for().map(|_| rfc3339(task.parked_at.unwrap_or(task.waiting_since))),
         waits_for: task.waits_for().map(|text| view.inside(text, "a server of the house")),
         cost_usd,
         served_groups,

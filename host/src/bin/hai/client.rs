@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::settings::Settings;
-use crate::todo::{Todo, Todos};
+use host::api::{Todo, Todos};
 
 /// Largest answer that is read, in bytes.
 const MOST: usize = 256 * 1024 * 1024;

@@ -2,11 +2,8 @@
 
 use std::io::{IsTerminal, Read};
 
-use futures::{StreamExt, TryStreamExt};
 use host::api::{Page, Task};
 use host::id;
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{self, Add, Offload, Watch};
@@ -178,47 +175,23 @@ pub(crate) async fn completed(client: &Client, limit: usize, as_json: bool) -> R
     if as_json { print::json(&page) } else { print::out(&print::completed(&page)) }
 }
 
-/// A task that waits.
-#[derive(Serialize)]
-struct Waiting {
-    since: String,
-    #[serde(flatten)]
-    task: Task,
-}
-
 pub(crate) async fn awaiting(client: &Client, as_json: bool) -> Result<Exit, Error> {
     /// Of either kind.
     const MOST: usize = 200;
-    let mut listed = Page { tasks: Vec::new(), next: None };
+    let mut page = Page { tasks: Vec::new(), next: None };
     for status in ["awaiting_approval", "awaiting_backend"] {
-        listed.tasks.extend(client.tasks(&Filter { status: Some(status), limit: MOST, ..Filter::default() }).await?.tasks);
+        page.tasks.extend(client.tasks(&Filter { status: Some(status), limit: MOST, ..Filter::default() }).await?.tasks);
     }
-    // The list does not say since when; each task on its own does.
-    let one = async |task: &Task| client.task(&task.task_id, false).await;
-    let tasks: Vec<Task> = futures::stream::iter(&listed.tasks).map(one).buffered(8).try_collect().await?;
-    let still = tasks.into_iter().filter(|task| task.status.starts_with("awaiting_"));
-    let mut waiting: Vec<Waiting> = still.map(|task| Waiting { since: since(&task), task }).collect();
-    waiting.sort_by(|one, other| one.since.cmp(&other.since));
+    page.tasks.sort_by(|one, other| one.waiting_since.cmp(&other.waiting_since));
     if as_json {
-        return print::json(&json!({ "tasks": waiting }));
+        return print::json(&page);
     }
     let mut table = print::table(&["task", "status", "since", "waits for", "content"]);
-    for Waiting { since, task } in &waiting {
-        let what = print::plain(task.waits_for.as_deref().unwrap_or_default());
-        table.add_row([&task.task_id, &task.status, since, &what, &print::first_line(&task.content)]);
+    for task in &page.tasks {
+        let (what, since) = (task.waits_for.as_deref().unwrap_or_default(), task.waiting_since.as_deref().unwrap_or_default());
+        table.add_row([&task.task_id, &task.status, since, &print::plain(what), &print::first_line(&task.content)]);
     }
     print::out(&table.to_string())
-}
-
-/// When it was last heard of: the end of its last call or hop.
-fn since(task: &Task) -> String {
-    let calls = task.timeline.iter().flatten().map(|call| (Some(&call.started_at), call.duration_ms));
-    let hops = task.hops.iter().flatten().map(|hop| (hop.started_at.as_ref(), hop.duration_ms));
-    let end = |(start, took): (Option<&String>, Option<i64>)| {
-        start?.parse::<Timestamp>().ok()?.checked_add(SignedDuration::from_millis(took.unwrap_or_default())).ok()
-    };
-    let latest = calls.chain(hops).filter_map(end).max();
-    latest.map_or_else(|| task.created_at.clone(), |time| format!("{time:.3}"))
 }
 
 /// An id of ours for the request: `cli-1767225600-9f86d081`.

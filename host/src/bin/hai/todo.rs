@@ -1,36 +1,11 @@
 //! `hai todo`: things to do that are no task of an agent.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use host::api::Todo;
 
 use crate::cli;
 use crate::client::Client;
 use crate::error::{Error, Exit};
 use crate::print;
-
-/// A thing to do.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Todo {
-    id: String,
-    body: String,
-    status: String,
-    tags: Vec<String>,
-    #[serde(default)]
-    metadata: Value,
-    #[serde(default)]
-    created_by: Option<String>,
-    created_at: String,
-    #[serde(default)]
-    updated_at: Option<String>,
-    #[serde(default)]
-    closed_at: Option<String>,
-}
-
-/// The answer of `GET /todos`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Todos {
-    todos: Vec<Todo>,
-}
 
 pub(crate) async fn run(client: &Client, command: cli::Todo) -> Result<Exit, Error> {
     match command {
