@@ -1,5 +1,7 @@
 //! Every metric's name, type and labels, in one table. Labels never hold content.
 
+use std::sync::OnceLock;
+
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -44,19 +46,24 @@ pub mod name {
 const SECONDS: [f64; 14] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0];
 const FAST: [f64; 10] = [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 0.1];
 
-/// Starts recording; what `/metrics` renders.
+/// Starts recording; what `/metrics` renders. A second start in one process (`agent dev`) keeps the first.
 ///
 /// # Errors
-/// If recording was started before in this process.
+/// If something else records already in this process.
 pub fn install(prefix: &'static str) -> Result<PrometheusHandle, BuildError> {
+    if let Some(started) = RENDERED.get() {
+        return Ok(started.clone());
+    }
     PREFIX.get_or_init(|| prefix);
-    PrometheusBuilder::new()
+    let rendered = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("instance_start_seconds".into()), &FAST)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
-        .install_recorder()
+        .install_recorder()?;
+    Ok(RENDERED.get_or_init(|| rendered).clone())
 }
 
-static PREFIX: std::sync::OnceLock<&'static str> = std::sync::OnceLock::new();
+static PREFIX: OnceLock<&'static str> = OnceLock::new();
+static RENDERED: OnceLock<PrometheusHandle> = OnceLock::new();
 
 fn full(name: &str) -> String {
     format!("{}_{name}", PREFIX.get().copied().unwrap_or("langgraph"))

@@ -1,6 +1,7 @@
 //! Whole tasks through the real program, against model servers of both protocols.
 
 mod access;
+mod author;
 mod bad_input;
 mod cli;
 mod events;

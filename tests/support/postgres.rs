@@ -94,7 +94,7 @@ impl Cluster {
         let started = Instant::now();
         // The last line of this file says how far it is.
         let status = self.folder.path().join("data/postmaster.pid");
-        while !std::fs::read_to_string(&status).unwrap_or_default().lines().nth(7).is_some_and(|line| line.trim() == "ready") {
+        while std::fs::read_to_string(&status).unwrap_or_default().lines().nth(7).is_none_or(|line| line.trim() != "ready") {
             assert!(started.elapsed() < super::PATIENCE, "PostgreSQL does not start in {}", self.folder.path().display());
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -33,6 +33,9 @@ pub use bindings::homeaiops::agent::{model, vault};
 pub use homeaiops_sdk_macros::agent_toml;
 pub use structured::{Failure, Prompt};
 
+// As in `agent!`, for the SDKs of two checkouts.
+const _: Option<&str> = option_env!("HOMEAIOPS_SDK");
+
 /// What every persona stands on.
 pub const SOUL: &str = include_str!("../../soul.md");
 
@@ -46,6 +49,9 @@ pub struct Agent {
 #[macro_export]
 macro_rules! agent {
     ($handle:path) => {
+        // Makes cargo build this anew if an agent of that name in another workspace was built last: `host agent build` sets it.
+        const _: Option<&str> = option_env!("HOMEAIOPS_WORKSPACE");
+
         struct Component;
 
         impl Component {

@@ -66,10 +66,7 @@ impl Grant {
         if wants.approvals && !ceiling.approvals {
             complaints.push(format!("wants `approvals`: add `approvals = true` to {at}, or remove it from agent.toml"));
         }
-        let memory = [MemoryGrant::None, MemoryGrant::Read, MemoryGrant::Write]
-            .into_iter()
-            .find(|grant| grant.as_str() == wants.memory)
-            .unwrap_or(MemoryGrant::None);
+        let memory = MemoryGrant::named(&wants.memory);
         if memory > ceiling.memory {
             let word = memory.as_str();
             complaints.push(format!("wants memory `{word}`: set `memory = \"{word}\"` in {at}, or lower it in agent.toml"));
@@ -240,6 +237,15 @@ pub(crate) mod tests {
                 "wants vault-write `secret/*`: add \"secret/*\" to `vault_write` in [grants.scout] in host.toml, or remove it from `vault-write` in agent.toml"
             ]
         );
+    }
+
+    #[test]
+    fn what_a_manifest_asks_for_is_a_ceiling_that_grants_it() {
+        let wants = Wants { models: vec!["big".into()], vault_write: vec!["inbox/*".into()], approvals: true, ..Wants::default() };
+        let wishes = manifest("scout", wants);
+        let grant = Grant::effective(&wishes, &wishes.asked(), &LIMITS, "here").expect("all that it wants is granted");
+        assert!(grant.asks_model("big").is_ok() && grant.writes("inbox/a").is_ok());
+        assert!(grant.asks_model("bigger").is_err() && grant.writes("notes/a").is_err() && grant.reads("inbox/a").is_err());
     }
 
     #[test]

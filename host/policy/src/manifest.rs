@@ -97,15 +97,35 @@ impl Limits {
 /// The manners of working that a manifest may name.
 pub const MODES: [&str; 8] = ["planner", "executor", "reviewer", "guardian", "observer", "historian", "upstream-watcher", "router"];
 
+/// Whether an agent may be called that.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=64).contains(&text.len()) && text.chars().all(allowed)
+}
+
 impl Manifest {
+    /// The ceiling that grants exactly what it wants.
+    #[must_use]
+    pub fn asked(&self) -> Ceiling {
+        let wants = self.wants.clone();
+        Ceiling {
+            models: wants.models,
+            tools: wants.tools,
+            vault_read: wants.vault_read,
+            vault_write: wants.vault_write,
+            memory: MemoryGrant::named(&wants.memory),
+            approvals: wants.approvals,
+            handoff: wants.handoff,
+            ..Ceiling::default()
+        }
+    }
+
     /// Everything that is missing or malformed, each naming its key and the edit. Empty if the manifest is complete.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let id_ok = !self.id.is_empty()
-            && self.id.len() <= 64
-            && self.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        if !id_ok {
+        if !is_id(&self.id) {
             found.push(format!("id `{}` must be 1 to 64 of a-z, 0-9 and `-`", self.id));
         }
         for (key, text) in [
@@ -200,6 +220,12 @@ pub enum MemoryGrant {
 }
 
 impl MemoryGrant {
+    /// The one of that word; a word that is none of them grants nothing.
+    #[must_use]
+    pub fn named(word: &str) -> Self {
+        [Self::Read, Self::Write].into_iter().find(|grant| grant.as_str() == word).unwrap_or(Self::None)
+    }
+
     /// The word of the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -13,7 +13,8 @@ use super::model_server::Model;
 use super::{Exit, tell};
 use crate::config::{self, Config};
 use crate::egress::{self, Client};
-use crate::{api, fleet, telemetry};
+use crate::fleet::build::{Scope, build};
+use crate::{api, telemetry};
 
 /// The first task: no `target_agent`, so it goes all the way.
 const FIRST: &str = "note to self: the dehumidifier in the basement drips again, the hose clamp on the left side is loose. \
@@ -44,7 +45,7 @@ pub(super) async fn run(mut config: Config, options: Options) -> anyhow::Result<
     telemetry::start(&config::variable("RUST_LOG").unwrap_or_else(|| "error".into()));
     let (source, out, cache) = (options.source.clone(), config.agents.dir.clone(), config::cache_dir());
     let building = cache.clone();
-    tokio::task::spawn_blocking(move || fleet::build::build(&source, &out, &building, &tell)).await??;
+    tokio::task::spawn_blocking(move || build(&source, Scope::Workspace, &out, &building, &tell)).await??;
 
     let model = Model::find(options.model_url, options.model, &cache).await?;
     tell(&format!("model `{}` at {}", model.name, model.url));

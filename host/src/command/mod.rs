@@ -164,7 +164,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo { settings, demo } => demo::run(settings.load()?, demo).await,
         Command::Validate { settings, json, files } => validate::run(&settings.load()?, &files, json).await,
         Command::Agents { settings, what: _, json, grants } => agents::run(&settings.load()?, json, grants).await,
-        Command::Agent { command } => agent::run(command),
+        Command::Agent { command } => agent::run(command).await,
         Command::Doctor { settings, doctor } => doctor::run(settings.load()?, doctor).await,
         Command::Migrate { settings, check, json } => migrate::run(&settings.load()?, check, json).await,
         Command::Backup { settings, file } => backup::run(&settings.load()?, &file).await,

@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 /// Guests are built for this.
 const TARGET: &str = "wasm32-wasip2";
+/// The package that agents are made with.
+const SDK: &str = "homeaiops-sdk";
 /// Debian's compiler, the sources of its library, and the C library for guests.
 const PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src", "wasi-libc"];
 
@@ -38,39 +40,49 @@ pub enum BuildError {
     Nothing(String),
 }
 
-/// Builds every agent of the workspace at `source` into `out/ID.wasm`; what it made. `tell` hears of each long step.
+/// How much of a source folder is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every agent of its workspace.
+    Workspace,
+    /// The one agent whose `Cargo.toml` lies there.
+    Package,
+}
+
+/// Builds the agents of the folder `source` into `out/ID.wasm`; what it made. `tell` hears of each long step.
 ///
 /// # Errors
 /// [`BuildError`] says what to do.
-pub fn build(source: &Path, out: &Path, cache: &Path, tell: &dyn Fn(&str)) -> Result<Vec<PathBuf>, BuildError> {
+pub fn build(source: &Path, scope: Scope, out: &Path, cache: &Path, tell: &dyn Fn(&str)) -> Result<Vec<PathBuf>, BuildError> {
     let source = source.canonicalize().map_err(file(source))?;
+    let workspace = workspace(&source)?;
     let target = cache.join("guest-target");
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(&source).args([
-        "build",
-        "--workspace",
-        "--lib",
-        "--examples",
-        "--release",
-        "--target",
-        TARGET,
-        "--target-dir",
-    ]);
-    cargo.arg(&target);
+    cargo.current_dir(&source).args(["build", "--lib", "--release", "--target", TARGET, "--target-dir"]).arg(&target);
+    if scope == Scope::Workspace {
+        cargo.args(["--workspace", "--examples"]);
+    }
     // The flags and wrappers of an outer build are not for guests.
     for outer in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR"] {
         cargo.env_remove(outer);
+    }
+    // Packages of one name and place in two workspaces are one to a shared target folder. The SDK and its `agent!` read these, so
+    // that cargo builds anew what another workspace built last.
+    cargo.env("HOMEAIOPS_WORKSPACE", &workspace.workspace_root);
+    if workspace.packages.iter().any(|package| package.name == SDK) {
+        cargo.env("HOMEAIOPS_SDK", &workspace.workspace_root);
     }
     let has_library = matches!(installed_library(), Ok(folder) if folder.is_dir());
     if !has_library {
         Debian::prepare(cache, tell)?.apply(&mut cargo)?;
     }
-    tell(&format!("building the agents of {} (their standard library too, the first time)", source.display()));
+    let what = if scope == Scope::Workspace { "the agents of" } else { "the agent in" };
+    tell(&format!("building {what} {} (the standard library too, the first time)", source.display()));
     let done = cargo.stdin(Stdio::null()).stdout(Stdio::null()).status().map_err(file(Path::new("cargo")))?;
     if !done.success() {
         return Err(BuildError::Program { program: "cargo build".into(), said: "see its messages above".into() });
     }
-    collect(&source, &target.join(TARGET).join("release"), out)
+    collect(workspace, (&source, scope), &target.join(TARGET).join("release"), out)
 }
 
 fn installed_library() -> Result<PathBuf, BuildError> {
@@ -149,13 +161,15 @@ fn parent(path: &Path) -> Result<&Path, BuildError> {
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+struct Workspace {
+    workspace_root: PathBuf,
     packages: Vec<Package>,
 }
 
 #[derive(Deserialize)]
 struct Package {
     name: String,
+    manifest_path: PathBuf,
     targets: Vec<Target>,
 }
 
@@ -166,17 +180,23 @@ struct Target {
     crate_types: Vec<String>,
 }
 
-/// Copies each component to `out/ID.wasm`: a package's library by the package's name, an example by its own.
-fn collect(source: &Path, built: &Path, out: &Path) -> Result<Vec<PathBuf>, BuildError> {
+fn workspace(source: &Path) -> Result<Workspace, BuildError> {
     let mut cargo = Command::new("cargo");
     let json = output(cargo.current_dir(source).args(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: Metadata = serde_json::from_str(&json)
-        .map_err(|error| BuildError::Program { program: "cargo metadata".into(), said: error.to_string() })?;
+    serde_json::from_str(&json).map_err(|error| BuildError::Program { program: "cargo metadata".into(), said: error.to_string() })
+}
+
+/// Copies each component to `out/ID.wasm`: a package's library by the package's name, an example by its own.
+fn collect(workspace: Workspace, (source, scope): (&Path, Scope), built: &Path, out: &Path) -> Result<Vec<PathBuf>, BuildError> {
     std::fs::create_dir_all(out).map_err(file(out))?;
     let mut made = Vec::new();
-    for package in metadata.packages {
+    let built_now = |package: &Package| scope == Scope::Workspace || package.manifest_path.parent() == Some(source);
+    for package in workspace.packages.into_iter().filter(built_now) {
         for target in package.targets.iter().filter(|target| target.crate_types.iter().any(|kind| kind == "cdylib")) {
             let example = target.kind.iter().any(|kind| kind == "example");
+            if example && scope == Scope::Package {
+                continue;
+            }
             let folder = if example { built.join("examples") } else { built.to_owned() };
             let from = folder.join(format!("{}.wasm", target.name.replace('-', "_")));
             let to = out.join(format!("{}.wasm", if example { &target.name } else { &package.name }));
