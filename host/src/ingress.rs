@@ -1,20 +1,23 @@
 //! The only way in: who may ask for what → is it known already → commit. Its yes means that the task is on disk.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use opentelemetry::trace::SpanKind;
 use policy::household::{self, Blocked};
 use policy::next;
 use policy::task::{Role, Source};
+use policy::tier::{Label, Labelled};
+use tokio::sync::Mutex;
 
 use crate::config::{Config, Token};
 use crate::envelope::Envelope;
 use crate::fleet::Fleet;
-use crate::id;
 use crate::store::idempotency::{self, Key};
 use crate::store::tasks::{self, New};
 use crate::store::{Db, StoreError};
 use crate::telemetry::trace::{Place, Span, Traces, fact, what};
+use crate::{id, telemetry};
 
 /// Who calls, as their token says.
 #[derive(Clone, Debug)]
@@ -121,6 +124,32 @@ pub struct Ingress {
     pub config: Arc<Config>,
     /// Where the root span of each task goes.
     pub traces: Traces,
+    /// How many tasks wait.
+    pub backlog: Backlog,
+}
+
+/// How many tasks wait, as counted a moment ago, with those that came since: counting a long queue for each request would be what
+/// makes it longer.
+#[derive(Clone, Default)]
+pub struct Backlog {
+    counted: Arc<Mutex<Option<(Instant, i64)>>>,
+}
+
+impl Backlog {
+    /// How long a count is good for.
+    const FRESH: Duration = Duration::from_millis(250);
+
+    /// The number with one more, which counts from now on; `most` bounds the work of counting.
+    async fn with_one_more(&self, db: &Db, most: i64) -> Result<i64, StoreError> {
+        let mut counted = self.counted.lock().await;
+        let waiting = match *counted {
+            Some((at, waiting)) if at.elapsed() < Self::FRESH => waiting,
+            Some(_) | None => tasks::waiting(db, most).await?,
+        };
+        let at = counted.filter(|(at, _)| at.elapsed() < Self::FRESH).map_or_else(Instant::now, |(at, _)| at);
+        *counted = Some((at, waiting + 1));
+        Ok(waiting + 1)
+    }
 }
 
 impl Ingress {
@@ -140,17 +169,16 @@ impl Ingress {
         }
         self.known_agent(&envelope)?;
         let most = i64::from(self.config.server.max_waiting);
-        if tasks::waiting(&self.db, most).await? >= most {
+        if self.backlog.with_one_more(&self.db, most).await? > most {
             return Err(Refused::Full(most));
         }
-
         let (id, asked) = (id::task(), id::now());
         let callers = traceparent.as_deref().and_then(Place::named);
         let trace_id = callers.map(|place| place.trace()).or_else(|| envelope.trace_id.clone()).unwrap_or_else(id::trace);
         let root = Place::of(&trace_id, &what::request(&id));
         let conversation_id = envelope.conversation_id.clone().unwrap_or_else(|| id.clone());
         let key = envelope.idempotency_key.clone();
-        let (source, tier) = (envelope.source.as_str(), envelope.data_tier.as_str());
+        let (source, label) = (envelope.source.as_str(), Label::of(envelope.data_tier));
         let new = New {
             id: id.clone(),
             token: caller.name.clone(),
@@ -178,8 +206,8 @@ impl Ingress {
             facts: vec![
                 fact("homeaiops.task.id", id.clone()),
                 fact("homeaiops.source", source),
-                fact("homeaiops.tier", tier),
-                fact("session.id", conversation_id.clone()),
+                fact("homeaiops.tier", label.tier.as_str()),
+                fact("session.id", telemetry::shown(&Labelled::new(label, conversation_id.clone()))),
             ],
             error: None,
         });

@@ -1,6 +1,6 @@
 //! Cancel, retry and forget: what is committed, and for whom it is too late.
 
-use host::store::artefacts::{self, Artefact};
+use host::store::artefacts::{self, Artefact, Wrote};
 use host::store::journal::{self, Closing, Opening, Position};
 use host::store::leases::{self, Settlement};
 use host::store::tasks::{self, Leased};
@@ -10,7 +10,7 @@ use policy::tier::{Clearance, Label, Labelled, Tier};
 use serde_json::json;
 
 use super::on_every_store;
-use super::tasks::{done, enqueue, lease, park, settle};
+use super::tasks::{done, enqueue, lease, park, settle, start};
 
 on_every_store![
     a_cancelled_task_takes_nothing_more_from_its_worker,
@@ -63,10 +63,10 @@ fn opening(leased: &Leased, seq: u32) -> Opening {
 async fn a_cancelled_task_takes_nothing_more_from_its_worker(db: Db) -> Result<(), StoreError> {
     enqueue(&db, "A", json!({}), 0).await?;
     let leased = lease(&db, 1, 9).await?.unwrap();
-    assert_eq!(hops::start(&db, ("A".into(), 1, leased.lease), "digest".into(), Timestamp(2)).await?, Some(1));
+    assert_eq!(start(&db, &leased, 2).await?, Some(1));
     assert!(cancel(&db, "A", 3).await?);
     assert!(!leases::beat(&db, "A".into(), leased.lease, Timestamp(99)).await?);
-    assert!(!journal::start(&db, opening(&leased, 1)).await?);
+    assert!(!journal::start(&db, opening(&leased, 1), None).await?);
     assert!(!settle(&db, &leased, done(), 4).await?);
     let task = tasks::find(&db, "A").await?.unwrap();
     let (code, message) = task.error.unwrap();
@@ -177,18 +177,18 @@ fn answer() -> Outcome {
 async fn sour(db: &Db, id: &'static str) -> Result<(), StoreError> {
     enqueue(db, id, json!({ "content": "one lemon", "user": "lemon", "zulip_user_id": 7, "conversation_id": "c" }), 0).await?;
     let leased = lease(db, 1, 9).await?.unwrap();
-    assert_eq!(hops::start(db, (id.into(), 1, leased.lease), "digest".into(), Timestamp(2)).await?, Some(1));
-    let closing = Closing {
+    assert_eq!(start(db, &leased, 2).await?, Some(1));
+    let closing = |wrote| Closing {
         state: "done",
         answer: json!({ "text": "lemon" }).to_string(),
         tries: "[]".into(),
         destination: Some("vault".into()),
         label: Label::of(Tier::Internal),
         usage: Some(journal::Usage { model: "fake:7b".into(), input: 42, output: 7, usd_micros: 9 }),
+        wrote,
         finished_at: Timestamp(4),
     };
-    assert!(journal::record(db, opening(&leased, 1), closing).await?);
-    assert!(journal::start(db, opening(&leased, 2)).await?);
+    assert!(journal::record(db, opening(&leased, 1), closing(None)).await?);
     let artefact = |path: &str, sha256: &str| Artefact {
         task: id.into(),
         path: path.into(),
@@ -198,10 +198,13 @@ async fn sour(db: &Db, id: &'static str) -> Result<(), StoreError> {
         digest: "digest".into(),
         tier: Tier::Internal,
     };
-    for (path, sha256) in [("a lemon.md", "one"), ("a lemon.md", "two"), ("b lemon.md", "one")] {
-        artefacts::intend(db, artefact(path, sha256)).await?;
-        artefacts::wrote(db, id.into(), path.into(), sha256.into(), Timestamp(4)).await?;
+    for (seq, path, sha256) in [(2, "a lemon.md", "one"), (3, "a lemon.md", "two"), (4, "b lemon.md", "one")] {
+        assert!(journal::start(db, opening(&leased, seq), Some(artefact(path, sha256))).await?);
+        let wrote = Wrote { path: path.into(), sha256: sha256.into() };
+        assert!(journal::record(db, opening(&leased, seq), closing(Some(wrote))).await?);
     }
+    // A call that was never answered.
+    assert!(journal::start(db, opening(&leased, 5), None).await?);
     let number = leased.lease;
     let ended = db.write(move |tx| {
         Box::pin(async move {
@@ -251,12 +254,12 @@ async fn a_forgotten_task_keeps_its_numbers_and_no_words(db: Db) -> Result<(), S
     assert!(words(hops[1].error.as_ref().unwrap()).starts_with("sha256:"));
 
     let timeline = journal::timeline(&db, "A").await?;
-    let request = timeline[0].request.open(Clearance::OPERATOR).unwrap();
+    let request = timeline[1].request.open(Clearance::OPERATOR).unwrap();
     assert!(request.as_str().unwrap().starts_with("sha256:"));
-    assert!(timeline[0].answer.as_ref().unwrap().open(Clearance::OPERATOR).unwrap().is_string());
-    assert!(timeline[1].answer.is_none());
-    assert_eq!(timeline[0].usage.as_ref().map(|usage| (usage.input, usage.usd_micros)), Some((42, 9)));
-    assert_eq!(journal::served(&db, "A").await?, (9, vec!["vault".to_owned()]));
+    assert!(timeline[1].answer.as_ref().unwrap().open(Clearance::OPERATOR).unwrap().is_string());
+    assert!(timeline.last().unwrap().answer.is_none());
+    assert_eq!(timeline[1].usage.as_ref().map(|usage| (usage.input, usage.usd_micros)), Some((42, 9)));
+    assert_eq!(journal::served(&db, "A").await?, (36, vec!["vault".to_owned()]));
     let files = artefacts::of(&db, "A").await?;
     assert!(files.len() == 2 && files.iter().all(|(path, _)| path.starts_with("sha256:")), "{files:?}");
     Ok(())

@@ -2,7 +2,7 @@
 
 use host::envelope;
 use host::store::idempotency::{self, Key};
-use host::store::journal::{self, Opening, Position};
+use host::store::journal::{self, Closing, Opening, Position};
 use host::store::leases::{self, Settlement};
 use host::store::tasks::{self, Leased, New};
 use host::store::{Db, StoreError, hops};
@@ -66,6 +66,31 @@ pub(super) fn park(at: i64) -> Settlement {
     Settlement::Park { at: Timestamp(at), waits_for: "the model".into(), backend: Some(SERVER.into()), troubles: 1 }
 }
 
+/// Starts the first hop of a task under that lease; the number of its run.
+pub(super) async fn start(db: &Db, leased: &Leased, now: i64) -> Result<Option<u32>, StoreError> {
+    let at = Timestamp(now);
+    let input = Opening {
+        at: Position { task: leased.task.id.clone(), hop: 1, run: 0, seq: 0 },
+        lease: leased.lease,
+        kind: "run.input",
+        fingerprint: "of the input".into(),
+        request: "{}".into(),
+        label: Label::of(Tier::Internal),
+        started_at: at,
+    };
+    let closing = Closing {
+        state: "done",
+        answer: "null".into(),
+        tries: "[]".into(),
+        destination: None,
+        label: Label::of(Tier::Internal),
+        usage: None,
+        wrote: None,
+        finished_at: at,
+    };
+    Ok(hops::start(db, "digest".into(), input, closing).await?.map(|at| at.run))
+}
+
 pub(super) fn done() -> Settlement {
     Settlement::Done { output: "ok".into() }
 }
@@ -109,12 +134,12 @@ async fn an_old_lease_writes_no_journal_and_starts_no_hop(db: Db) -> Result<(), 
         label: Label::of(Tier::Internal),
         started_at: Timestamp(3),
     };
-    assert!(!journal::start(&db, opening(&old)).await?);
-    let start = |lease: &Leased| hops::start(&db, ("A".into(), 1, lease.lease), "digest".into(), Timestamp(4));
-    assert_eq!(start(&old).await?, None);
-    assert_eq!(start(&new).await?, Some(1));
-    assert!(journal::start(&db, opening(&new)).await?);
-    assert_eq!(journal::timeline(&db, "A").await?.len(), 1);
+    assert!(!journal::start(&db, opening(&old), None).await?);
+    assert_eq!(start(&db, &old, 4).await?, None);
+    assert_eq!(start(&db, &new, 4).await?, Some(1));
+    assert!(journal::start(&db, opening(&new), None).await?);
+    let kinds: Vec<String> = journal::timeline(&db, "A").await?.into_iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, ["run.input", "vault.write"]);
     Ok(())
 }
 

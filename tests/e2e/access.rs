@@ -15,10 +15,16 @@ pub(super) fn token(name: &str, role: &str, sources: &str) -> String {
 }
 
 pub(super) async fn guarded(ground: Ground) -> (Model, Host) {
+    guarded_with(ground, "").await
+}
+
+/// A host with tokens, and more configuration.
+pub(super) async fn guarded_with(ground: Ground, more: &str) -> (Model, Host) {
     let model = ground.model().await;
     let mut setup = ground
         .setup(&model)
         .await
+        .and(more)
         .and(&token("boss", "operator", "[]"))
         .and(&token("kitchen", "household", "[\"voice\"]"))
         .and("[[auth.tokens]]\nname = \"named\"\nenv = \"HAI_TEST_TOKEN\"\nrole = \"operator\"\n");

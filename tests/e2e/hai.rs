@@ -231,7 +231,7 @@ async fn what_waits_is_listed_with_its_reason_and_since_when() {
     let waiting = &parsed(&said)["tasks"][0];
     assert_eq!(waiting["task_id"], json!(id));
     assert!(waiting["waits_for"].as_str().unwrap().contains("local-p40"), "{waiting}");
-    assert!(waiting["since"].as_str() > waiting["created_at"].as_str(), "{waiting}");
+    assert!(waiting["waiting_since"].as_str() > waiting["created_at"].as_str(), "{waiting}");
     let (_, said, _) = output(hai(&host).args(["awaiting"])).await;
     assert!(said.contains(&id) && said.contains("said nothing in time"), "{said}");
 }

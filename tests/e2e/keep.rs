@@ -104,10 +104,9 @@ async fn a_cancelled_task_writes_nothing_more_and_can_be_tried_again(ground: Gro
     assert_eq!((status, &task["status"]), (200, &json!("cancelled")));
     assert_eq!(task["error"], json!({ "code": "cancelled", "message": "wrong house" }));
     assert_eq!((&task["hops"][0]["status"], &task["hops"][0]["error"]), (&json!("failed"), &json!("cancelled")));
-    // The model answers, and the worker finds that the task is not its own any more.
+    // Whoever works on it lets go at once: it does not wait for the model.
+    host.logged("lease_lost").await;
     model.release();
-    let ended = host.logged("hop_end").await;
-    assert_eq!(ended["outcome"], "interrupted", "{ended}");
     assert_eq!(host.task(&id, "cancelled").await["finished_at"], task["finished_at"]);
     assert!(host.notes("inbox/drafts").is_empty());
 

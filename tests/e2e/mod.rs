@@ -3,10 +3,12 @@
 mod access;
 mod author;
 mod bad_input;
+mod bench;
 mod cli;
 mod events;
 mod failures;
 mod hai;
+mod hosts;
 mod inbox;
 mod keep;
 mod note;

@@ -137,6 +137,7 @@ async fn work_that_the_store_forsook_goes_on_when_it_is_back() {
     // The answer comes while nothing can be written down.
     model.release();
     host.logged("store_unavailable").await;
+    host.logged("presence_lost").await;
     let _cluster = tokio::task::spawn_blocking(move || {
         cluster.resume();
         cluster
@@ -146,4 +147,5 @@ async fn work_that_the_store_forsook_goes_on_when_it_is_back() {
     let task = host.task(&id, "done").await;
     assert_eq!(task["attempts"], 0);
     assert_eq!(host.notes("inbox/drafts").len(), 1);
+    host.logged("presence_back").await;
 }

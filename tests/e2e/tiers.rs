@@ -2,12 +2,16 @@
 
 use serde_json::json;
 
+use super::access::guarded_with;
+use super::traces::sends_to;
 use crate::support::Setup;
+use crate::support::collector::Collector;
 use crate::support::fake::Order;
 use crate::support::ground::{Ground, on_both_grounds};
 
 on_both_grounds![
     restricted_content_is_in_no_log_line_and_no_metric,
+    restricted_content_reaches_no_span_no_event_and_no_answer_of_a_household,
     a_restricted_task_does_not_go_to_a_group_that_is_not_cleared,
     an_agent_below_the_label_does_not_run,
 ];
@@ -33,6 +37,52 @@ async fn restricted_content_is_in_no_log_line_and_no_metric(ground: Ground) {
     let told: Vec<String> = host.log().into_iter().filter(|line| line.contains(CANARY)).collect();
     assert_eq!(told, Vec::<String>::new());
     assert!(host.log().iter().any(|line| line.contains("[restricted]")), "and the log says that something is left out");
+}
+
+async fn restricted_content_reaches_no_span_no_event_and_no_answer_of_a_household(ground: Ground) {
+    let collector = Collector::over_http().await;
+    let (model, mut host) = guarded_with(ground, &sends_to(&collector, "http")).await;
+    model.order([Order::Say(CANARY.into()), Order::Say(CANARY.into())]);
+    let body = |more: serde_json::Value| {
+        let content = format!("the safe's code is {CANARY}");
+        let mut body = json!({ "task_id": "t", "source": "voice", "intent": "question", "content": content, "data_tier": "restricted",
+            "conversation_id": CANARY, "retry_policy": { "max_attempts": 1 } });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.to_string()
+    };
+    host.token = Some("secret of kitchen".into());
+    for (wrong, code) in [
+        (json!({ "requester": "rob" }), "requester_not_allowed"),
+        (json!({ "target_agent": "nobody" }), "unknown_target_agent"),
+        (json!({ "surprise": true }), "schema"),
+        (json!({ "source": "cli" }), "source_not_allowed"),
+    ] {
+        let (_, answer) = host.post("/inbox", body(wrong)).await;
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert!(!answer.to_string().contains(CANARY), "{answer}");
+    }
+    // One that fails with the model's words in its error, one that goes well.
+    for ending in ["failed", "done"] {
+        let (_, accepted) = host.post("/inbox", body(json!({}))).await;
+        let id = accepted["task_id"].as_str().unwrap();
+        let mut events = host.events_of(id, None).await;
+        events.until(|event| event.name == "done").await;
+        let seen: Vec<String> = events.seen.iter().map(|event| event.data.to_string()).collect();
+        assert!(!seen.concat().replace(&format!("\"conversation_id\":\"{CANARY}\""), "").contains(CANARY), "{seen:?}");
+        let task = host.task(id, ending).await;
+        assert_eq!(task["content"], "[restricted]");
+        let (_, page) = host.get("/tasks").await;
+        assert_eq!(page["tasks"][0]["content"], "[restricted]");
+    }
+    collector.until(|lines| lines.iter().filter(|line| line.contains("\"lease\"")).count() == 2).await;
+    let told: Vec<String> = collector.lines().into_iter().chain(host.log()).filter(|line| line.contains(CANARY)).collect();
+    assert_eq!(told, Vec::<String>::new());
+    assert!(collector.lines().concat().contains("[restricted]"), "a span says that something is left out");
+    let (_, metrics) = host.get("/metrics").await;
+    assert!(!metrics.as_str().unwrap().contains(CANARY));
+    host.token = Some("secret of boss".into());
+    let (_, page) = host.get("/tasks").await;
+    assert!(page["tasks"][0]["content"].as_str().unwrap().contains(CANARY), "the operator sees it");
 }
 
 async fn a_restricted_task_does_not_go_to_a_group_that_is_not_cleared(ground: Ground) {

@@ -14,7 +14,7 @@ on_both_grounds![a_task_is_one_tree_below_its_request, a_crash_leaves_no_orphan]
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-fn sends_to(collector: &Collector, protocol: &str) -> String {
+pub(super) fn sends_to(collector: &Collector, protocol: &str) -> String {
     format!("[telemetry]\notlp_endpoint = \"{}\"\notlp_protocol = \"{protocol}\"\n", collector.url())
 }
 

@@ -165,7 +165,7 @@ impl Host {
         let reached = async {
             loop {
                 let (code, task) = self.get(&format!("/tasks/{id}?full=1")).await;
-                assert_eq!(code, 200, "{task}");
+                assert_eq!(code, 200, "{task} {:?}", self.log());
                 if task["status"] == status {
                     return task;
                 }

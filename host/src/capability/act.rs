@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::World;
 pub use super::spans::Seen;
 use crate::store::StoreError;
+use crate::store::artefacts::{Artefact, Wrote};
 use crate::store::journal::{Position, Usage};
 
 /// A call that this host can act on: its destinations and its effect.
@@ -27,9 +28,9 @@ pub trait Act: Call {
         Bound::default()
     }
 
-    /// What must be on disk before the effect, beside the intent itself.
-    fn prepare(&self, _world: &World, _who: &Who) -> impl Future<Output = Result<(), Failed>> + Send {
-        async { Ok(()) }
+    /// The file whose content must be known on disk before the effect, beside the intent itself.
+    fn prepare(&self, _world: &World, _who: &Who) -> impl Future<Output = Result<Option<Artefact>, Failed>> + Send {
+        async { Ok(None) }
     }
 
     /// Its turn at a server that serves so many at once, held during the effect.
@@ -78,6 +79,8 @@ pub struct Reply<A> {
     pub tier: Tier,
     /// What a model used.
     pub usage: Option<Usage>,
+    /// The file that was written.
+    pub wrote: Option<Wrote>,
 }
 
 /// An effect that did not succeed.

@@ -79,7 +79,7 @@ impl Act for Sleep {
 
     async fn act(_world: World, granted: Granted<Self>, _who: Who) -> Result<Reply<()>, Failed> {
         tokio::time::sleep(Duration::from_nanos(granted.call().nanoseconds)).await;
-        Ok(Reply { answer: (), tier: Tier::Public, usage: None })
+        Ok(Reply { answer: (), tier: Tier::Public, usage: None, wrote: None })
     }
 }
 

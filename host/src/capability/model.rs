@@ -106,7 +106,12 @@ impl Act for Complete {
             Stop::Refusal => "refusal",
         };
         let usage = Usage { model, input, output, usd_micros };
-        Ok(Reply { answer: Answer { text, stop, schema_violation: violation, cached }, tier: Tier::Public, usage: Some(usage) })
+        Ok(Reply {
+            answer: Answer { text, stop, schema_violation: violation, cached },
+            tier: Tier::Public,
+            usage: Some(usage),
+            wrote: None,
+        })
     }
 }
 

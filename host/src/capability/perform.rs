@@ -209,12 +209,13 @@ async fn intended<C: Act>(hop: &mut Hop, opening: &Opening, call: &C) -> Result<
     match C::EFFECT {
         Effect::None => Ok(()),
         Effect::Repeatable => {
-            held(journal::start(&hop.world.db, opening.clone()).await)?;
-            match call.prepare(&hop.world, &who(hop)).await {
-                Err(Failed::Store(error)) => Err(Stop::Store(error.to_string())),
+            let artefact = match call.prepare(&hop.world, &who(hop)).await {
+                Ok(artefact) => artefact,
+                Err(Failed::Store(error)) => return Err(Stop::Store(error.to_string())),
                 // Whatever else is wrong shows again in the effect, which tells the agent.
-                Ok(()) | Err(Failed::Told(_) | Failed::Backend { .. } | Failed::Overdue) => Ok(()),
-            }
+                Err(Failed::Told(_) | Failed::Backend { .. } | Failed::Overdue) => None,
+            };
+            held(journal::start(&hop.world.db, opening.clone(), artefact).await)
         }
     }
 }
@@ -270,6 +271,7 @@ async fn recorded<C: Act>(
         destination: ended.as_ref().ok().map(|(_, destination)| destination.name.clone()),
         label: hop.label,
         usage: ended.as_ref().ok().and_then(|(reply, _)| reply.usage.clone()),
+        wrote: ended.as_ref().ok().and_then(|(reply, _)| reply.wrote.clone()),
         finished_at,
     };
     let (kind, started_at, reference) = (opening.kind, opening.started_at, opening.at.reference());

@@ -14,7 +14,7 @@ use super::perform::perform;
 use super::wit::homeaiops::agent::{types, vault as wit};
 use super::{Hop, World};
 use crate::id;
-use crate::store::artefacts::{self, Artefact};
+use crate::store::artefacts::{self, Artefact, Wrote};
 use crate::vault::{Author, File, Vault, VaultError};
 
 impl From<VaultError> for Failed {
@@ -53,7 +53,7 @@ impl Act for VaultRead {
                 at,
             }));
         }
-        Ok(Reply { answer: file, tier, usage: None })
+        Ok(Reply { answer: file, tier, usage: None, wrote: None })
     }
 }
 
@@ -68,7 +68,7 @@ impl Act for VaultEntries {
         let visible = move |path: &str, tier| who.grant.reads(path).is_ok() && readable(&who.grant, tier);
         let (found, tier) = world.vault.entries(&granted, visible).await?;
         let entries = found.into_iter().map(|one| json!([one.path, one.bytes, one.modified_at])).collect();
-        Ok(Reply { answer: Value::Array(entries), tier, usage: None })
+        Ok(Reply { answer: Value::Array(entries), tier, usage: None, wrote: None })
     }
 }
 
@@ -83,7 +83,7 @@ impl Act for VaultSearch {
         let visible = move |path: &str, tier| who.grant.reads(path).is_ok() && readable(&who.grant, tier);
         let (hits, tier) = world.vault.search(&granted, visible).await?;
         let hits = hits.into_iter().map(|hit| json!([hit.path, hit.line, hit.text])).collect();
-        Ok(Reply { answer: Value::Array(hits), tier, usage: None })
+        Ok(Reply { answer: Value::Array(hits), tier, usage: None, wrote: None })
     }
 }
 
@@ -93,8 +93,8 @@ fn note(call: &VaultWrite, who: &Who) -> Result<String, VaultError> {
     Vault::compose(call, &author)
 }
 
-async fn intend(world: &World, who: &Who, path: &str, text: &str) -> Result<(), Failed> {
-    let artefact = Artefact {
+fn intended(who: &Who, path: &str, text: &str) -> Artefact {
+    Artefact {
         task: who.at.task.clone(),
         path: path.to_owned(),
         sha256: id::digest(text.as_bytes()),
@@ -102,13 +102,13 @@ async fn intend(world: &World, who: &Who, path: &str, text: &str) -> Result<(), 
         agent: who.grant.agent().to_owned(),
         digest: who.digest.clone(),
         tier: who.label.tier,
-    };
-    Ok(artefacts::intend(&world.db, artefact).await?)
+    }
 }
 
-async fn wrote(world: &World, who: &Who, path: &str, text: &str) -> Result<(), Failed> {
-    let digest = id::digest(text.as_bytes());
-    Ok(artefacts::wrote(&world.db, who.at.task.clone(), path.to_owned(), digest, id::now()).await?)
+/// What is told of a file that was written.
+fn written(path: &str, text: &str) -> Reply<()> {
+    let wrote = Wrote { path: path.to_owned(), sha256: id::digest(text.as_bytes()) };
+    Reply { answer: (), tier: Tier::Public, usage: None, wrote: Some(wrote) }
 }
 
 impl Act for VaultWrite {
@@ -118,8 +118,8 @@ impl Act for VaultWrite {
         Ok(vec![Destination { yields: Tier::Public, ..world.vault.destination(&self.path) }])
     }
 
-    async fn prepare(&self, world: &World, who: &Who) -> Result<(), Failed> {
-        intend(world, who, &self.path, &note(self, who)?).await
+    async fn prepare(&self, _world: &World, who: &Who) -> Result<Option<Artefact>, Failed> {
+        Ok(Some(intended(who, &self.path, &note(self, who)?)))
     }
 
     async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<()>, Failed> {
@@ -127,8 +127,7 @@ impl Act for VaultWrite {
         let text = note(call, &who)?;
         let own = artefacts::contents(&world.db, &who.at.task, &call.path).await?;
         world.vault.write(&granted, text.clone(), own).await?;
-        wrote(&world, &who, &call.path, &text).await?;
-        Ok(Reply { answer: (), tier: Tier::Public, usage: None })
+        Ok(written(&call.path, &text))
     }
 }
 
@@ -139,9 +138,9 @@ impl Act for VaultAppend {
         Ok(vec![Destination { yields: Tier::Public, ..world.vault.destination(&self.path) }])
     }
 
-    async fn prepare(&self, world: &World, who: &Who) -> Result<(), Failed> {
+    async fn prepare(&self, world: &World, who: &Who) -> Result<Option<Artefact>, Failed> {
         let own = artefacts::contents(&world.db, &who.at.task, &self.path).await?;
-        intend(world, who, &self.path, &world.vault.extended(self, own, who.label.tier).await?).await
+        Ok(Some(intended(who, &self.path, &world.vault.extended(self, own, who.label.tier).await?)))
     }
 
     async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<()>, Failed> {
@@ -149,8 +148,7 @@ impl Act for VaultAppend {
         let own = artefacts::contents(&world.db, &who.at.task, &call.path).await?;
         let text = world.vault.extended(call, own.clone(), who.label.tier).await?;
         world.vault.append(&granted, text.clone(), own).await?;
-        wrote(&world, &who, &call.path, &text).await?;
-        Ok(Reply { answer: (), tier: Tier::Public, usage: None })
+        Ok(written(&call.path, &text))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::capability::{Live, World};
 use crate::config::Config;
 use crate::egress::{Client, otlp};
 use crate::fleet::Fleet;
-use crate::ingress::Ingress;
+use crate::ingress::{Backlog, Ingress};
 use crate::metrics;
 use crate::router::Router;
 use crate::runtime::engine::{self, Cache, Size};
@@ -60,7 +60,7 @@ impl House {
             in_flight: config.server.in_flight,
             grace: Duration::from_secs(config.server.drain_s),
         };
-        let ingress = Ingress { db, fleet: fleet.clone(), config: config.clone(), traces };
+        let ingress = Ingress { db, fleet: fleet.clone(), config: config.clone(), traces, backlog: Backlog::default() };
         let state = State { ingress, world, fleet, config, metrics: rendered, drain: CancellationToken::new() };
         Ok(Self { state, worker })
     }

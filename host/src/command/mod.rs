@@ -5,6 +5,7 @@
 mod agent;
 mod agents;
 mod backup;
+mod bench;
 mod demo;
 mod doctor;
 mod house;
@@ -97,6 +98,13 @@ enum Command {
         /// The new file.
         file: PathBuf,
     },
+    /// Measure what this machine makes of this program, each figure beside its floor. PostgreSQL only with --database postgres://…
+    Bench {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        bench: bench::Options,
+    },
     /// Print every setting with its default.
     Config,
 }
@@ -168,6 +176,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Doctor { settings, doctor } => doctor::run(settings.load()?, doctor).await,
         Command::Migrate { settings, check, json } => migrate::run(&settings.load()?, check, json).await,
         Command::Backup { settings, file } => backup::run(&settings.load()?, &file).await,
+        Command::Bench { settings, bench } => bench::run(settings, bench).await,
         Command::Config => {
             print!("{SHIPPED}");
             Ok(Exit::Done)

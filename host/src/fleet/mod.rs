@@ -1,6 +1,7 @@
 //! Which agents there are. A file that fails is reported by name and leaves the rest serving.
 
 pub mod build;
+pub mod dry;
 pub mod validate;
 
 use std::collections::BTreeMap;

@@ -134,7 +134,9 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
     let asked = std::time::Instant::now();
     let called = async {
         let world = ready.pre.instantiate_async(&mut store).await?;
-        metrics::observe(name::INSTANCE_SECONDS, asked.elapsed().as_secs_f64(), &[]);
+        let seconds = asked.elapsed().as_secs_f64();
+        metrics::observe(name::INSTANCE_SECONDS, seconds, &[]);
+        tracing::debug!(event = "instance_start", seconds);
         world.homeaiops_agent_agent().call_handle(&mut store, &brief.into_wit()).await
     };
     let called = tokio::select! {

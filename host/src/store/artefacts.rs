@@ -3,7 +3,7 @@
 use policy::task::Timestamp;
 use policy::tier::Tier;
 
-use super::{Db, StoreError, on, within};
+use super::{Db, StoreError, Tx, on, within};
 
 /// One file that a task wrote or is about to write.
 #[derive(Clone, Debug)]
@@ -25,41 +25,40 @@ pub struct Artefact {
 }
 
 /// Notes the content before the file is written.
-pub async fn intend(db: &Db, artefact: Artefact) -> Result<(), StoreError> {
+pub(super) async fn intend(tx: &mut Tx<'_>, artefact: Artefact) -> Result<(), StoreError> {
     const SQL: &str = "insert into artefact (task, path, sha256, hop, agent, digest, tier) values ($1, $2, $3, $4, $5, $6, $7) \
          on conflict (task, path, sha256) do nothing";
 
-    db.write(move |tx| {
-        Box::pin(async move {
-            within!(tx, connection => sqlx::query(SQL)
-                .bind(&artefact.task)
-                .bind(&artefact.path)
-                .bind(&artefact.sha256)
-                .bind(i64::from(artefact.hop))
-                .bind(&artefact.agent)
-                .bind(&artefact.digest)
-                .bind(artefact.tier.as_str())
-                .execute(&mut **connection)
-                .await
-                .map(|_| ()))?;
-            Ok(())
-        })
-    })
-    .await
+    within!(tx, connection => sqlx::query(SQL)
+        .bind(&artefact.task)
+        .bind(&artefact.path)
+        .bind(&artefact.sha256)
+        .bind(i64::from(artefact.hop))
+        .bind(&artefact.agent)
+        .bind(&artefact.digest)
+        .bind(artefact.tier.as_str())
+        .execute(&mut **connection)
+        .await
+        .map(|_| ()))?;
+    Ok(())
+}
+
+/// A file that was written, by its content.
+#[derive(Clone, Debug)]
+pub struct Wrote {
+    /// Relative to the vault's root.
+    pub path: String,
+    /// Of the whole file, in hex.
+    pub sha256: String,
 }
 
 /// Notes that the file is there.
-pub async fn wrote(db: &Db, task: String, path: String, sha256: String, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn wrote(tx: &mut Tx<'_>, task: &str, file: &Wrote, now: Timestamp) -> Result<(), StoreError> {
     const SQL: &str = "update artefact set written_at = $4 where task = $1 and path = $2 and sha256 = $3";
 
-    db.write(move |tx| {
-        Box::pin(async move {
-            within!(tx, connection => sqlx::query(SQL).bind(&task).bind(&path).bind(&sha256).bind(now.0)
-                .execute(&mut **connection).await.map(|_| ()))?;
-            Ok(())
-        })
-    })
-    .await
+    within!(tx, connection => sqlx::query(SQL).bind(task).bind(&file.path).bind(&file.sha256).bind(now.0)
+        .execute(&mut **connection).await.map(|_| ()))?;
+    Ok(())
 }
 
 /// The contents that this task has given, or meant to give, that path.

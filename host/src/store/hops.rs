@@ -3,6 +3,7 @@
 use policy::task::{Handed, Outcome, Timestamp};
 use policy::tier::{Label, Labelled, Tier};
 
+use super::journal::{self, Closing, Opening, Position};
 use super::{Db, StoreError, Tx, on, within};
 
 /// One hop.
@@ -102,26 +103,29 @@ pub async fn of(db: &Db, task: &str) -> Result<Vec<Hop>, StoreError> {
     rows.into_iter().map(Hop::try_from).collect()
 }
 
-/// Starts the next run of a hop (task, seq, lease), pinned to a component; the number of the run, or `None` if the lease is lost.
-pub async fn start(
-    db: &Db,
-    (task, seq, lease): (String, u32, i64),
-    digest: String,
-    now: Timestamp,
-) -> Result<Option<u32>, StoreError> {
+/// Starts the next run of a hop, pinned to a component, and journals its input: where the run stands, or `None` if the lease is
+/// lost. The position of `input` is the hop's; its run is the number that this start gives.
+pub async fn start(db: &Db, digest: String, input: Opening, closing: Closing) -> Result<Option<Position>, StoreError> {
     const SQL: &str = "update hop set status = 'running', run = run + 1, lease = $5, digest = $3, started_at = $4, error = null, \
          outcome = null, finished_at = null where task = $1 and seq = $2 \
          and exists (select 1 from task where id = $1 and lease = $5 and status = 'running') returning run";
 
-    let run: Option<i64> = db
-        .write(move |tx| {
-            Box::pin(async move {
-                Ok(within!(tx, connection => sqlx::query_scalar(SQL).bind(task).bind(i64::from(seq)).bind(digest).bind(now.0)
-                    .bind(lease).fetch_optional(&mut **connection).await)?)
-            })
+    let started = db.write(move |tx| {
+        Box::pin(async move {
+            let at = input.at.clone();
+            let run: Option<i64> = within!(tx, connection => sqlx::query_scalar(SQL).bind(&at.task).bind(i64::from(at.hop))
+                .bind(digest).bind(input.started_at.0).bind(input.lease).fetch_optional(&mut **connection).await)?;
+            let Some(run) = run else { return Ok(None) };
+            let at = Position { run: u32::try_from(run).unwrap_or(u32::MAX), ..at };
+            journal::put(tx, Opening { at: at.clone(), ..input }, Some(closing)).await?;
+            Ok(Some(at))
         })
-        .await?;
-    Ok(run.map(|run| u32::try_from(run).unwrap_or(u32::MAX)))
+    });
+    let started = started.await?;
+    if let Some(at) = &started {
+        db.bell.changed(&at.task);
+    }
+    Ok(started)
 }
 
 /// Notes that a run was given up without an outcome, so that it is not taken for one that a crash swallowed.

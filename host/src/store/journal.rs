@@ -4,7 +4,8 @@ use policy::task::Timestamp;
 use policy::tier::{Label, Labelled, Tier};
 use serde_json::Value;
 
-use super::{Db, StoreError, on, within};
+use super::artefacts::{self, Artefact, Wrote};
+use super::{Db, StoreError, Tx, on, within};
 
 /// Where an entry stands: the journal's key. `seq` 0 is the run's input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Closing {
     pub label: Label,
     /// What a model used.
     pub usage: Option<Usage>,
+    /// The file that was written.
+    pub wrote: Option<Wrote>,
     /// When it answered.
     pub finished_at: Timestamp,
 }
@@ -78,18 +81,45 @@ pub struct Usage {
     pub usd_micros: u64,
 }
 
-/// Writes a started entry: an intent. `false`, and nothing is written, if the lease is not held any more.
-pub async fn start(db: &Db, opening: Opening) -> Result<bool, StoreError> {
-    put(db, opening, None).await
+/// Writes a started entry, an intent, with the content of the file that it is about. `false`, and nothing is written, if the lease
+/// is not held any more.
+pub async fn start(db: &Db, opening: Opening, artefact: Option<Artefact>) -> Result<bool, StoreError> {
+    let task = opening.at.task.clone();
+    let written = db.write(move |tx| {
+        Box::pin(async move {
+            let held = put(tx, opening, None).await?;
+            if let Some(artefact) = artefact.filter(|_| held) {
+                artefacts::intend(tx, artefact).await?;
+            }
+            Ok(held)
+        })
+    });
+    let written = written.await?;
+    db.bell.changed(&task);
+    Ok(written)
 }
 
 /// Writes an entry with its answer; one that was started is closed by it. `false`, and nothing is written, if the lease is not
 /// held any more.
 pub async fn record(db: &Db, opening: Opening, closing: Closing) -> Result<bool, StoreError> {
-    put(db, opening, Some(closing)).await
+    let task = opening.at.task.clone();
+    let written = db.write(move |tx| {
+        Box::pin(async move {
+            let (task, wrote, at) = (opening.at.task.clone(), closing.wrote.clone(), closing.finished_at);
+            let held = put(tx, opening, Some(closing)).await?;
+            if let Some(file) = wrote.filter(|_| held) {
+                artefacts::wrote(tx, &task, &file, at).await?;
+            }
+            Ok(held)
+        })
+    });
+    let written = written.await?;
+    db.bell.changed(&task);
+    Ok(written)
 }
 
-async fn put(db: &Db, opening: Opening, closing: Option<Closing>) -> Result<bool, StoreError> {
+/// Writes an entry as part of a transaction.
+pub(super) async fn put(tx: &mut Tx<'_>, opening: Opening, closing: Option<Closing>) -> Result<bool, StoreError> {
     const SQL: &str = "insert into journal (task, hop, run, seq, lease, kind, fingerprint, state, request, answer, tries, \
          destination, tier, tainted, model, input_tokens, output_tokens, usd_micros, started_at, finished_at) \
          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20 \
@@ -103,40 +133,31 @@ async fn put(db: &Db, opening: Opening, closing: Option<Closing>) -> Result<bool
     let label = closing.as_ref().map_or(opening.label, |closing| closing.label);
     let usage = closing.as_ref().and_then(|closing| closing.usage.clone());
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let task = opening.at.task.clone();
-    let written = db
-        .write(move |tx| {
-            Box::pin(async move {
-                let at = opening.at;
-                Ok(within!(tx, connection => sqlx::query(SQL)
-                .bind(&at.task)
-                .bind(i64::from(at.hop))
-                .bind(i64::from(at.run))
-                .bind(i64::from(at.seq))
-                .bind(opening.lease)
-                .bind(opening.kind)
-                .bind(&opening.fingerprint)
-                .bind(closing.as_ref().map_or("started", |closing| closing.state))
-                .bind(&opening.request)
-                .bind(closing.as_ref().map(|closing| closing.answer.as_str()))
-                .bind(closing.as_ref().map_or("[]", |closing| closing.tries.as_str()))
-                .bind(closing.as_ref().and_then(|closing| closing.destination.as_deref()))
-                .bind(label.tier.as_str())
-                .bind(i64::from(label.tainted))
-                .bind(usage.as_ref().map(|usage| usage.model.as_str()))
-                .bind(usage.as_ref().map(|usage| number(usage.input)))
-                .bind(usage.as_ref().map(|usage| number(usage.output)))
-                .bind(usage.as_ref().map(|usage| number(usage.usd_micros)))
-                .bind(opening.started_at.0)
-                .bind(closing.as_ref().map(|closing| closing.finished_at.0))
-                .execute(&mut **connection)
-                .await
-                .map(|done| done.rows_affected() == 1))?)
-            })
-        })
-        .await?;
-    db.bell.changed(&task);
-    Ok(written)
+    let at = opening.at;
+    Ok(within!(tx, connection => sqlx::query(SQL)
+        .bind(&at.task)
+        .bind(i64::from(at.hop))
+        .bind(i64::from(at.run))
+        .bind(i64::from(at.seq))
+        .bind(opening.lease)
+        .bind(opening.kind)
+        .bind(&opening.fingerprint)
+        .bind(closing.as_ref().map_or("started", |closing| closing.state))
+        .bind(&opening.request)
+        .bind(closing.as_ref().map(|closing| closing.answer.as_str()))
+        .bind(closing.as_ref().map_or("[]", |closing| closing.tries.as_str()))
+        .bind(closing.as_ref().and_then(|closing| closing.destination.as_deref()))
+        .bind(label.tier.as_str())
+        .bind(i64::from(label.tainted))
+        .bind(usage.as_ref().map(|usage| usage.model.as_str()))
+        .bind(usage.as_ref().map(|usage| number(usage.input)))
+        .bind(usage.as_ref().map(|usage| number(usage.output)))
+        .bind(usage.as_ref().map(|usage| number(usage.usd_micros)))
+        .bind(opening.started_at.0)
+        .bind(closing.as_ref().map(|closing| closing.finished_at.0))
+        .execute(&mut **connection)
+        .await
+        .map(|done| done.rows_affected() == 1))?)
 }
 
 /// One line of a task's timeline.

@@ -12,6 +12,7 @@ pub mod artefacts;
 pub mod backends;
 pub mod backup;
 pub mod forget;
+pub mod bench;
 pub mod hops;
 pub mod idempotency;
 pub mod intervene;

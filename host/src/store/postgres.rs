@@ -20,6 +20,8 @@ use crate::id;
 const CONNECTIONS: u32 = 16;
 /// How long a request waits for the database before it is told that there is none.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A connection that rested so long is asked whether it is still there before it is used.
+const RESTED: Duration = Duration::from_millis(100);
 /// How often the session that holds the lock is seen to be alive.
 const PULSE: Duration = Duration::from_secs(5);
 /// After the database came back, other hosts get this long to take their locks again before anybody judges them gone.
@@ -60,6 +62,11 @@ pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(PATIENCE)
+        // One that was used a moment ago is taken at its word: asking costs a round trip each time.
+        .test_before_acquire(false)
+        .before_acquire(|connection, used| {
+            Box::pin(async move { if used.idle_for < RESTED { Ok(true) } else { connection.ping().await.map(|()| true) } })
+        })
         .connect_with(options.clone())
         .await
         .map_err(reached)?;

@@ -19,7 +19,7 @@ use crate::runtime::{self, Brief};
 use crate::store::StoreError;
 use crate::store::artefacts;
 use crate::store::hops::{self, Hop as Row};
-use crate::store::journal::{self, Closing, Opening, Position};
+use crate::store::journal::{Closing, Opening, Position};
 use crate::store::tasks::{self, Leased, Task};
 use crate::{id, telemetry};
 
@@ -60,14 +60,14 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     if row.status == "running" {
         spans::lost(traces, leased, row, now);
     }
-    let at = (leased.task.id.clone(), row.seq, leased.lease);
-    let Some(run) = hops::start(&worker.world.db, at, agent.digest.clone(), now).await? else {
-        return Ok(Ran { label, ended: None });
-    };
-    let at = Position { task: leased.task.id.clone(), hop: row.seq, run, seq: 0 };
+    let at = Position { task: leased.task.id.clone(), hop: row.seq, run: 0, seq: 0 };
     let start = Start { worker, leased, agent, at, label, now };
     let brief = start.brief(handed, &earlier).await?;
-    start.record(&brief).await?;
+    let (input, closing) = start.input(&brief)?;
+    let Some(at) = hops::start(&worker.world.db, agent.digest.clone(), input, closing).await? else {
+        return Ok(Ran { label, ended: None });
+    };
+    let (start, run) = (Start { at: at.clone(), ..start }, at.run);
 
     let task = &leased.task;
     let (mode, name) = (&agent.manifest.mode, &row.agent);
@@ -211,7 +211,7 @@ impl Start<'_> {
     }
 
     /// Entry 0 of the run: everything that it starts from, so that it can be repeated.
-    async fn record(&self, brief: &Brief) -> Result<(), StoreError> {
+    fn input(&self, brief: &Brief) -> Result<(Opening, Closing), StoreError> {
         let handed = brief.handed.iter();
         let handed: Vec<_> = handed.map(|one| json!({ "agent": one.agent, "outcome": one.outcome, "tier": one.tier })).collect();
         let input = json!({
@@ -242,9 +242,9 @@ impl Start<'_> {
             destination: None,
             label: self.label,
             usage: None,
+            wrote: None,
             finished_at: self.now,
         };
-        // If the lease is lost already, the first call of the run will say so.
-        journal::record(&self.worker.world.db, opening, closing).await.map(|_| ())
+        Ok((opening, closing))
     }
 }

@@ -116,7 +116,10 @@ impl Worker {
         // A mistake of ours must not run for ever: the task fails, and says why.
         let hops = AssertUnwindSafe(self.hops(&leased, until)).catch_unwind();
         tokio::select! {
-            () = kept => tracing::warn!(event = "lease_lost", task_id = task.id, lease, "lost the lease of task {}", task.id),
+            () = kept => {
+                tracing::warn!(event = "lease_lost", task_id = task.id, lease, "lost the lease of task {}", task.id);
+                self.withdrawn(&leased).await;
+            }
             worked = hops => match worked {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
@@ -179,6 +182,14 @@ impl Worker {
             }
             (Err(Fault::Backend { asked: false, .. }), _) => task.troubles,
             (Ok(_) | Err(_), _) => 0,
+        }
+    }
+
+    /// Reports the run of a task that was taken away for good. Whoever goes on with one that was not reports it then.
+    async fn withdrawn(&self, leased: &Leased) {
+        let hops = hops::of(&self.world.db, &leased.task.id).await.unwrap_or_default();
+        if let Some(row) = hops.last().filter(|row| row.lease == leased.lease && row.status == "failed") {
+            spans::cut(&self.world.traces, leased, row, id::now());
         }
     }
 

@@ -2,9 +2,11 @@
 
 use opentelemetry::trace::SpanKind;
 use policy::task::Timestamp;
+use policy::tier::Labelled;
 
 use crate::store::hops::Hop as Row;
 use crate::store::tasks::{Leased, Task};
+use crate::telemetry::shown;
 use crate::telemetry::trace::{Place, Span, Traces, fact, what};
 
 /// Where the root span of a task stands.
@@ -83,7 +85,7 @@ pub(super) fn ran(traces: &Traces, leased: &Leased, run: &Run<'_>, (began, ended
             fact("gen_ai.operation.name", "invoke_agent"),
             fact("gen_ai.agent.id", run.digest.to_owned()),
             fact("gen_ai.agent.name", run.agent.to_owned()),
-            fact("gen_ai.conversation.id", task.conversation_id.clone()),
+            fact("gen_ai.conversation.id", shown(&Labelled::new(task.label, task.conversation_id.clone()))),
             fact("homeaiops.task.id", task.id.clone()),
             fact("homeaiops.hop", i64::from(run.hop)),
             fact("homeaiops.run", i64::from(run.run)),
@@ -95,9 +97,19 @@ pub(super) fn ran(traces: &Traces, leased: &Leased, run: &Run<'_>, (began, ended
 
 /// A run that a crash swallowed, and the lease under it: nobody lived to report them, and what they did hangs below.
 pub(super) fn lost(traces: &Traces, leased: &Leased, row: &Row, now: Timestamp) {
-    let said = "the host that worked on it is gone".to_owned();
+    let said = "the host that worked on it is gone";
     let began = row.started_at.unwrap_or(leased.task.waiting_since);
-    traces.record(|| Span { error: Some(said.clone()), ..lease(leased, row.lease, "", (began, now)) });
+    traces.record(|| Span { error: Some(said.to_owned()), ..lease(leased, row.lease, "", (began, now)) });
+    interrupted(traces, leased, row, said, now);
+}
+
+/// A run that was broken off because its task was cancelled.
+pub(super) fn cut(traces: &Traces, leased: &Leased, row: &Row, now: Timestamp) {
+    interrupted(traces, leased, row, "the task was cancelled", now);
+}
+
+fn interrupted(traces: &Traces, leased: &Leased, row: &Row, said: &str, now: Timestamp) {
+    let began = row.started_at.unwrap_or(leased.task.waiting_since);
     let digest = row.digest.as_deref().unwrap_or_default();
     let run = Run {
         agent: &row.agent,
@@ -106,7 +118,7 @@ pub(super) fn lost(traces: &Traces, leased: &Leased, row: &Row, now: Timestamp) 
         lease: row.lease,
         digest,
         outcome: "interrupted",
-        error: Some(said.clone()),
+        error: Some(said.to_owned()),
     };
     ran(traces, leased, &run, (began, now));
 }
