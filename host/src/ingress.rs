@@ -139,16 +139,17 @@ impl Backlog {
     /// How long a count is good for.
     const FRESH: Duration = Duration::from_millis(250);
 
-    /// The number with one more, which counts from now on; `most` bounds the work of counting.
-    async fn with_one_more(&self, db: &Db, most: i64) -> Result<i64, StoreError> {
+    /// Whether one more may come, which counts from now on. A queue that seems full is counted: there may be room by now.
+    async fn has_room(&self, db: &Db, most: i64) -> Result<bool, StoreError> {
         let mut counted = self.counted.lock().await;
-        let waiting = match *counted {
-            Some((at, waiting)) if at.elapsed() < Self::FRESH => waiting,
-            Some(_) | None => tasks::waiting(db, most).await?,
+        let fresh = counted.filter(|(at, waiting)| at.elapsed() < Self::FRESH && *waiting < most);
+        let (at, waiting) = match fresh {
+            Some(fresh) => fresh,
+            None => (Instant::now(), tasks::waiting(db, most).await?),
         };
-        let at = counted.filter(|(at, _)| at.elapsed() < Self::FRESH).map_or_else(Instant::now, |(at, _)| at);
-        *counted = Some((at, waiting + 1));
-        Ok(waiting + 1)
+        let room = waiting < most;
+        *counted = Some((at, waiting + i64::from(room)));
+        Ok(room)
     }
 }
 
@@ -169,7 +170,7 @@ impl Ingress {
         }
         self.known_agent(&envelope)?;
         let most = i64::from(self.config.server.max_waiting);
-        if self.backlog.with_one_more(&self.db, most).await? > most {
+        if !self.backlog.has_room(&self.db, most).await? {
             return Err(Refused::Full(most));
         }
         let (id, asked) = (id::task(), id::now());

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use policy::grant::Grant;
 use policy::manifest::Manifest;
+use policy::task::Timestamp;
 use policy::tier::{Label, Labelled};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -97,6 +98,8 @@ pub struct Hop {
     pub span: Place,
     /// The agent's manner of working, for log lines.
     pub mode: String,
+    /// From when to when the present call waited for its turn.
+    pub queued: Option<(Timestamp, Timestamp)>,
     /// Whether an outage has kept its task until now.
     pub parked: bool,
     /// Set by a call that outlasted an epoch: the next tick is not the guest's.

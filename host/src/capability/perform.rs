@@ -230,7 +230,7 @@ async fn effect<C: Act>(hop: &mut Hop, granted: Granted<C>) -> Result<Reply<C::A
     // Waiting for one's turn at a busy server is nobody's fault: the wall clock stands still meanwhile.
     let (frozen, asked) = (hop.freeze(), id::now());
     let turn = C::turn(&hop.world, &granted).await;
-    spans::queued(hop, asked, id::now());
+    hop.queued = Some((asked, id::now()));
     hop.thaw(frozen);
     let left = Duration::from_millis(hop.wall_left());
     let ended = timeout(left, C::act(hop.world.clone(), granted, who)).await;
@@ -294,6 +294,7 @@ async fn recorded<C: Act>(
         ended: finished_at,
     };
     spans::called(hop, call, &seen);
+    hop.queued = None;
     match ended {
         Ok((reply, destination)) => {
             if let Some(usage) = &reply.usage {

@@ -34,6 +34,7 @@ pub(super) struct Ended<'e> {
 
 /// Records the span of a call; `None` for one whose arguments made no sense.
 pub(super) fn called<C: Act>(hop: &Hop, call: Option<&C>, ended: &Ended<'_>) {
+    queued(hop, &ended.reference);
     hop.world.traces.record(|| {
         let plain = || Seen { name: ended.kind.into(), kind: SpanKind::Internal, facts: Vec::new() };
         let seen = call.map_or_else(plain, |call| call.seen(&hop.world, ended.destination));
@@ -60,15 +61,12 @@ pub(super) fn called<C: Act>(hop: &Hop, call: Option<&C>, ended: &Ended<'_>) {
     });
 }
 
-/// Records that a call waited for its turn at a busy server.
-pub(super) fn queued(hop: &Hop, began: Timestamp, ended: Timestamp) {
-    if ended <= began {
-        return;
-    }
-    let reference = hop.at.reference();
+/// Records that a call waited for its turn at a busy server: with the call, since a wait alone would hang below nothing.
+fn queued(hop: &Hop, reference: &str) {
+    let Some((began, ended)) = hop.queued.filter(|(began, ended)| began < ended) else { return };
     hop.world.traces.record(|| Span {
-        at: hop.span.with(&what::turn(&hop.at.task, &reference)),
-        below: Some(hop.span.with(&what::call(&hop.at.task, &reference))),
+        at: hop.span.with(&what::turn(&hop.at.task, reference)),
+        below: Some(hop.span.with(&what::call(&hop.at.task, reference))),
         name: "wait for a turn".into(),
         kind: SpanKind::Internal,
         began,

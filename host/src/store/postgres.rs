@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -56,8 +56,7 @@ pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
     let failed = |why: String, hint| StoreError::Open { url: without_password(url), why, hint };
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| failed(error.to_string(), "check [database] url"))?
-        .application_name("homeaiops")
-        .log_statements(tracing::log::LevelFilter::Trace);
+        .application_name("homeaiops");
     let reached = |error: sqlx::Error| failed(error.to_string(), "is PostgreSQL running there, and may this user connect?");
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)

@@ -154,6 +154,7 @@ impl Start<'_> {
             trace_id: self.leased.task.trace_id.clone(),
             span: spans::of_run(self.leased, self.at.hop, self.at.run),
             mode: self.agent.manifest.mode.clone(),
+            queued: None,
             parked: self.leased.task.parked_at.is_some(),
             waited: false,
             permit,
