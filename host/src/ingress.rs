@@ -1,6 +1,6 @@
 //! The only way in: who may ask for what → is it known already → commit. Its yes means that the task is on disk.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::SpanKind;
@@ -8,7 +8,6 @@ use policy::household::{self, Blocked};
 use policy::next;
 use policy::task::{Role, Source};
 use policy::tier::{Label, Labelled};
-use tokio::sync::Mutex;
 
 use crate::config::{Config, Token};
 use crate::envelope::Envelope;
@@ -136,19 +135,26 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// How long a count is good for.
-    const FRESH: Duration = Duration::from_millis(250);
+    /// How long a count is good for: less if it was too many, since there may be room by now.
+    fn is_fresh((at, waiting): (Instant, i64), most: i64) -> bool {
+        at.elapsed() < Duration::from_millis(if waiting < most { 250 } else { 50 })
+    }
 
-    /// Whether one more may come, which counts from now on. A queue that seems full is counted: there may be room by now.
+    /// Whether one more may come, which counts from now on. Nobody waits for another's count.
     async fn has_room(&self, db: &Db, most: i64) -> Result<bool, StoreError> {
-        let mut counted = self.counted.lock().await;
-        let fresh = counted.filter(|(at, waiting)| at.elapsed() < Self::FRESH && *waiting < most);
-        let (at, waiting) = match fresh {
-            Some(fresh) => fresh,
-            None => (Instant::now(), tasks::waiting(db, most).await?),
+        let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = match counted.filter(|counted| Self::is_fresh(*counted, most)) {
+            Some((_, waiting)) => waiting,
+            None => {
+                let waiting = tasks::waiting(db, most).await?;
+                *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), waiting));
+                waiting
+            }
         };
         let room = waiting < most;
-        *counted = Some((at, waiting + i64::from(room)));
+        if let Some((_, waiting)) = self.counted.lock().unwrap_or_else(PoisonError::into_inner).as_mut().filter(|_| room) {
+            *waiting += 1;
+        }
         Ok(room)
     }
 }

@@ -14,6 +14,7 @@ on_every_store![
     everybody_goes_on_when_a_server_is_back,
     a_long_outage_is_noticed_once,
     a_task_knows_since_when_and_how_often,
+    a_call_that_failed_by_itself_rests_and_lets_others_try_first,
 ];
 
 const FAR: i64 = 100 * NOTICE;
@@ -77,8 +78,30 @@ async fn a_task_knows_since_when_and_how_often(db: Db) -> Result<(), StoreError>
         let leased = lease(&db, at, 2 * FAR).await?.unwrap();
         assert!(settle(&db, &leased, how, at).await?);
         let task = tasks::find(&db, "A").await?.unwrap();
-        assert_eq!((task.parked_at, task.troubles), (parked_at.map(Timestamp), troubles));
+        assert_eq!((task.parked_at, task.trouble.count), (parked_at.map(Timestamp), troubles));
         assert_eq!(task.waiting_since, Timestamp(at));
     }
+    Ok(())
+}
+
+async fn a_call_that_failed_by_itself_rests_and_lets_others_try_first(db: Db) -> Result<(), StoreError> {
+    enqueue(&db, "A", json!({}), 0).await?;
+    enqueue(&db, "B", json!({}), 1).await?;
+    let failed = |troubles, trouble_at: Option<i64>| Settlement::Park {
+        at: Timestamp(FAR),
+        waits_for: "the model".into(),
+        backend: Some(SERVER.into()),
+        troubles,
+        trouble_at: trouble_at.map(Timestamp),
+    };
+    let (first, second) = (lease(&db, 2, FAR).await?.unwrap(), lease(&db, 2, FAR).await?.unwrap());
+    assert!(settle(&db, &first, failed(1, Some(2)), 2).await?);
+    assert!(settle(&db, &second, failed(0, None), 3).await?);
+    assert!(backends::try_one(&db, SERVER.into(), Timestamp(4)).await?);
+    assert_eq!(lease(&db, 4, FAR).await?.unwrap().task.id, "B", "it was only left alone");
+    assert!(backends::waited_for(&db, SERVER).await?);
+    backends::recovered(&db, SERVER.into(), Timestamp(5)).await?;
+    assert!(lease(&db, 5, FAR).await?.is_none(), "others are served because it is not");
+    assert_eq!(lease(&db, 2 + PAUSE, FAR).await?.unwrap().task.id, "A");
     Ok(())
 }

@@ -241,6 +241,7 @@ async fn a_forgotten_task_keeps_its_numbers_and_no_words(db: Db) -> Result<(), S
     let task = tasks::find(&db, "A").await?.unwrap();
     assert_eq!(words(&task.content), format!("sha256:{}", host::id::digest(b"one lemon")));
     assert!(words(&task.output.unwrap()).starts_with("sha256:"));
+    assert!(task.client_task_id.starts_with("sha256:") && task.conversation_id.starts_with("sha256:"), "names are words too");
     assert_eq!((task.finished_at, task.label.tier), (Some(Timestamp(5)), Tier::Internal));
 
     let hops = hops::of(&db, "A").await?;

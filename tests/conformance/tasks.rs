@@ -63,7 +63,13 @@ pub(super) async fn settle(db: &Db, leased: &Leased, how: Settlement, now: i64) 
 }
 
 pub(super) fn park(at: i64) -> Settlement {
-    Settlement::Park { at: Timestamp(at), waits_for: "the model".into(), backend: Some(SERVER.into()), troubles: 1 }
+    Settlement::Park {
+        at: Timestamp(at),
+        waits_for: "the model".into(),
+        backend: Some(SERVER.into()),
+        troubles: 1,
+        trouble_at: None,
+    }
 }
 
 /// Starts the first hop of a task under that lease; the number of its run.

@@ -196,17 +196,18 @@ async fn a_forgotten_task_leaves_no_word_of_it_in_the_database() {
     let model = Model::start(Protocol::Ollama).await;
     let host = Setup::with(&model).start().await;
     let kept = host.done(json!({ "content": "note: the pear stays" })).await["task_id"].clone();
-    let asked = json!({ "content": "note: the lemon is sour", "user": "lemonade", "zulip_user_id": 7, "conversation_id": "c" });
+    let asked = json!({ "content": "note: the lemon is sour", "user": "lemonade", "zulip_user_id": 7,
+        "task_id": "limequat", "conversation_id": "grapefruit", "idempotency_key": "bergamot" });
     let before = host.done(asked).await;
     let id = before["task_id"].as_str().unwrap();
     let note = format!("inbox/drafts/note-{id}.md");
-    for word in ["lemon is sour", "lemonade", "Loose hose clamp", note.as_str()] {
+    for word in ["lemon is sour", "lemonade", "limequat", "grapefruit", "bergamot", "Loose hose clamp", note.as_str()] {
         assert!(!holding(&host.setup, word).is_empty(), "{word} is there before");
     }
     let path = format!("/tasks/{id}/forget");
     let (status, task) = host.post(&path, "").await;
     assert_eq!(status, 200, "{task}");
-    for word in ["lemon is sour", "lemonade", note.as_str()] {
+    for word in ["lemon is sour", "lemonade", "limequat", "grapefruit", "bergamot", note.as_str()] {
         assert_eq!(holding(&host.setup, word), Vec::<String>::new(), "{word}");
         assert!(!host.get(&format!("/tasks/{id}?full=1")).await.1.to_string().contains(word), "{word}");
     }

@@ -156,7 +156,7 @@ impl Host {
         let mut envelope = json!({ "task_id": "mine", "source": "test", "content": "note: the hose clamp is loose" });
         envelope.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let (status, answer) = self.post("/inbox", envelope.to_string()).await;
-        assert_eq!(status, 202, "{answer}");
+        assert_eq!(status, 202, "{answer} {:?}", self.log());
         answer["task_id"].as_str().unwrap().to_owned()
     }
 

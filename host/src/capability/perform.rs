@@ -38,7 +38,10 @@ pub async fn perform<C: Act>(hop: &mut Hop, call: C) -> Result<Result<Told<C::An
     }
     let mut tries = Vec::new();
     let ended = match destinations(hop, &call) {
-        Ok(candidates) => attempt(hop, &opening, &call, candidates, &mut tries).await?,
+        Ok(candidates) => {
+            let attempted = attempt(hop, &opening, &call, candidates, &mut tries).await;
+            attempted.inspect_err(|stop| spans::unanswered(hop, &call, &opening, stop))?
+        }
         Err(denied) => Err(denied.into()),
     };
     recorded(hop, opening, Some(&call), ended, &tries).await

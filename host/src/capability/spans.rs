@@ -5,9 +5,9 @@ use opentelemetry::trace::SpanKind;
 use policy::call::CallError;
 use policy::task::Timestamp;
 
-use super::Hop;
 use super::act::Act;
-use crate::store::journal::Usage;
+use super::{Hop, Stop};
+use crate::store::journal::{Opening, Usage};
 use crate::telemetry::trace::{Span, fact, what};
 
 /// How a call looks in a trace.
@@ -59,6 +59,22 @@ pub(super) fn called<C: Act>(hop: &Hop, call: Option<&C>, ended: &Ended<'_>) {
             error,
         }
     });
+}
+
+/// Records the span of a call that ended its run.
+pub(super) fn unanswered<C: Act>(hop: &Hop, call: &C, opening: &Opening, stop: &Stop) {
+    let error = CallError::Failed { text: stop.to_string() };
+    let ended = Ended {
+        reference: opening.at.reference(),
+        kind: opening.kind,
+        state: "unanswered",
+        destination: None,
+        usage: None,
+        error: Some(&error),
+        began: opening.started_at,
+        ended: crate::id::now(),
+    };
+    called(hop, Some(call), &ended);
 }
 
 /// Records that a call waited for its turn at a busy server: with the call, since a wait alone would hang below nothing.

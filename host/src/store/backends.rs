@@ -20,9 +20,11 @@ pub struct Outage {
     pub down_since: i64,
 }
 
-/// Notes that a call failed there: the outage begins, unless it has begun.
+/// Notes that a call failed there: the outage begins, unless it has begun. Its row is held to the end of the transaction, so that a
+/// recovery sees whoever parks now.
 pub(super) async fn failed(tx: &mut Tx<'_>, url: &str, now: Timestamp) -> Result<(), StoreError> {
-    const SQL: &str = "insert into backend (url, down_since, next_trial_at) values ($1, $2, $3) on conflict (url) do nothing";
+    const SQL: &str = "insert into backend (url, down_since, next_trial_at) values ($1, $2, $3) \
+         on conflict (url) do update set url = excluded.url";
 
     within!(tx, connection => sqlx::query(SQL).bind(url).bind(now.0).bind(now.plus(PAUSE).0)
         .execute(&mut **connection).await.map(|_| ()))?;
@@ -52,10 +54,11 @@ pub async fn claim(db: &Db, url: String, now: Timestamp) -> Result<bool, StoreEr
     .await
 }
 
-/// Lets one of the tasks that wait for the server try it: the one that has not tried for longest. `false` if none waits.
+/// Lets one of the tasks that wait for the server try it: one that never failed by itself first, then the one that has not tried for
+/// longest. `false` if none waits.
 pub async fn try_one(db: &Db, url: String, now: Timestamp) -> Result<bool, StoreError> {
     const SQL: &str = "update task set run_at = $2 where id = (select id from task \
-         where status = 'awaiting_backend' and backend = $1 order by run_at limit 1)";
+         where status = 'awaiting_backend' and backend = $1 order by troubles, run_at limit 1)";
 
     db.write(move |tx| {
         Box::pin(async move {
@@ -66,16 +69,26 @@ pub async fn try_one(db: &Db, url: String, now: Timestamp) -> Result<bool, Store
     .await
 }
 
+/// Whether anybody waits for the server, or is trying it.
+pub async fn waited_for(db: &Db, url: &str) -> Result<bool, StoreError> {
+    const SQL: &str = "select count(*) from task where backend = $1 and status in ('running', 'awaiting_backend')";
+
+    let waiting: i64 = on!(db, pool => sqlx::query_scalar(SQL).bind(url).fetch_one(pool).await)?;
+    Ok(waiting > 0)
+}
+
 /// The server serves: forgets the outage and lets everybody who waits for it go on. Since when it was away, if it was known to be.
 pub async fn recovered(db: &Db, url: String, now: Timestamp) -> Result<Option<i64>, StoreError> {
     const FORGET: &str = "delete from backend where url = $1 returning down_since";
-    const RELEASE: &str = "update task set run_at = $2 where status = 'awaiting_backend' and backend = $1 and run_at > $2";
+    // A call that failed by itself rests: others may be served because it is not.
+    const RELEASE: &str = "update task set run_at = case when troubles > 0 and trouble_at + $3 > $2 then trouble_at + $3 else $2 end \
+         where status = 'awaiting_backend' and backend = $1 and run_at > $2";
 
     db.write(move |tx| {
         Box::pin(async move {
             let since = within!(tx, connection => sqlx::query_scalar(FORGET).bind(&url)
                 .fetch_optional(&mut **connection).await)?;
-            within!(tx, connection => sqlx::query(RELEASE).bind(&url).bind(now.0)
+            within!(tx, connection => sqlx::query(RELEASE).bind(&url).bind(now.0).bind(PAUSE)
                 .execute(&mut **connection).await.map(|_| ()))?;
             Ok(since)
         })

@@ -18,6 +18,7 @@ pub async fn forget(db: &Db, id: String, now: Timestamp) -> Result<bool, StoreEr
                 hops(tx, &id).await?;
                 journal(tx, &id).await?;
                 artefacts(tx, &id).await?;
+                keys(tx, &id).await?;
             }
             Ok(forgotten)
         })
@@ -41,7 +42,7 @@ pub async fn erase(db: &Db) -> Result<bool, StoreError> {
 }
 
 /// What stands for a text that is forgotten: who has the text can still tell that it is the same.
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     format!("sha256:{}", id::digest(text.as_bytes()))
 }
 
@@ -71,24 +72,43 @@ fn silent(outcome: Outcome) -> Outcome {
 async fn task(tx: &mut Tx<'_>, id: &str, now: Timestamp) -> Result<bool, StoreError> {
     const MARK: &str = "update task set forgotten_at = $2 \
          where id = $1 and forgotten_at is null and status in ('done', 'failed', 'cancelled', 'expired') \
-         returning content, output, error_message, waits_for";
-    const SQL: &str = "update task set content = $2, output = $3, error_message = $4, waits_for = $5, user_name = '', \
-         zulip_user_id = null where id = $1";
+         returning content, output, error_message, waits_for, client_task_id, conversation_id";
+    const SQL: &str = "update task set content = $2, output = $3, error_message = $4, waits_for = $5, client_task_id = $6, \
+         user_name = '', zulip_user_id = null where id = $1";
+    // A conversation that goes on in other tasks keeps its name.
+    const ALONE: &str = "update task set conversation_id = $2 where id = $1 \
+         and not exists (select 1 from task other where other.conversation_id = task.conversation_id and other.id <> task.id)";
 
-    type Texts = (String, Option<String>, Option<String>, Option<String>);
+    type Texts = (String, Option<String>, Option<String>, Option<String>, String, String);
     let marked: Option<Texts> = within!(tx, connection => sqlx::query_as(MARK).bind(id).bind(now.0)
         .fetch_optional(&mut **connection).await)?;
-    let Some((content, output, error, waits_for)) = marked else { return Ok(false) };
+    let Some((content, output, error, waits_for, client, conversation)) = marked else { return Ok(false) };
     within!(tx, connection => sqlx::query(SQL)
         .bind(id)
         .bind(digest(&content))
         .bind(digest_of(output))
         .bind(digest_of(error))
         .bind(digest_of(waits_for))
+        .bind(digest(&client))
         .execute(&mut **connection)
         .await
         .map(|_| ()))?;
+    within!(tx, connection => sqlx::query(ALONE).bind(id).bind(digest(&conversation))
+        .execute(&mut **connection).await.map(|_| ()))?;
     Ok(true)
+}
+
+/// A key stays claimed for ever, by its digest.
+async fn keys(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
+    const ALL: &str = "select token, key from idempotency where task = $1";
+    const SQL: &str = "update idempotency set key = $3 where token = $1 and key = $2";
+
+    let keys: Vec<(String, String)> = within!(tx, connection => sqlx::query_as(ALL).bind(id).fetch_all(&mut **connection).await)?;
+    for (token, key) in keys {
+        within!(tx, connection => sqlx::query(SQL).bind(token).bind(&key).bind(digest(&key))
+            .execute(&mut **connection).await.map(|_| ()))?;
+    }
+    Ok(())
 }
 
 async fn hops(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {

@@ -117,11 +117,17 @@ pub async fn start(db: &Db, digest: String, input: Opening, closing: Closing) ->
                 .bind(digest).bind(input.started_at.0).bind(input.lease).fetch_optional(&mut **connection).await)?;
             let Some(run) = run else { return Ok(None) };
             let at = Position { run: u32::try_from(run).unwrap_or(u32::MAX), ..at };
-            journal::put(tx, Opening { at: at.clone(), ..input }, Some(closing)).await?;
+            if !journal::put(tx, Opening { at: at.clone(), ..input }, Some(closing)).await? {
+                // Between the two statements somebody took the task: the first must not stand alone.
+                return Err(StoreError::Taken);
+            }
             Ok(Some(at))
         })
     });
-    let started = started.await?;
+    let started = match started.await {
+        Err(StoreError::Taken) => None,
+        started => started?,
+    };
     if let Some(at) = &started {
         db.bell.changed(&at.task);
     }

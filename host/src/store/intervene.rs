@@ -33,7 +33,8 @@ pub async fn cancel(db: &Db, id: String, why: String, now: Timestamp) -> Result<
 /// has changed, if it is in no such state, or its content is forgotten.
 pub async fn retry(db: &Db, id: String, now: Timestamp) -> Result<bool, StoreError> {
     const ENDED: &str = "update task set status = 'pending', run_at = $2, attempts = 0, output = null, error_code = null, \
-         error_message = null, waits_for = null, parked_at = null, backend = null, troubles = 0, trouble_at = null, waiting_since = $2, finished_at = null, expires_at = null \
+         error_message = null, waits_for = null, parked_at = null, backend = null, troubles = 0, trouble_at = null, waiting_since = $2, started_at = null, finished_at = null, \
+         expires_at = null \
          where id = $1 and status in ('failed', 'expired', 'cancelled') and forgotten_at is null";
     const HOP: &str = "update hop set status = 'pending', error = null, finished_at = null \
          where task = $1 and seq = (select max(seq) from hop where task = $1) and status in ('failed', 'running')";

@@ -80,19 +80,35 @@ pub async fn beat(db: &Db, id: String, lease: i64, until: Timestamp) -> Result<b
     .await
 }
 
-/// Whether a lease has run out, or belongs to a host that is gone.
+/// SQL: whether the host of that name holds its advisory lock (`store::postgres`); the view splits the key in two halves.
+macro_rules! present {
+    ($host:literal) => {
+        concat!(
+            "exists (select 1 from pg_locks where locktype = 'advisory' and objsubid = 1 and granted \
+             and database = (select oid from pg_database where datname = current_database()) \
+             and (classid::bigint << 32 | objid::bigint) = hashtextextended(",
+            $host,
+            ", 0))"
+        )
+    };
+}
+
+/// Whether a lease has run out, or belongs to a host that is gone. A host that does not show its own presence judges nobody: after
+/// a restart of the database all locks are free.
 pub async fn lost(db: &Db, now: Timestamp) -> Result<bool, StoreError> {
     const LAPSED: &str =
         "select count(*) from (select 1 from task where status = 'running' and lease_until < $1 limit 1) as lapsed";
-    // A host is known by its advisory lock (`store::postgres`); the view splits the key in two halves.
-    const ORPHANED: &str = "select count(*) from (select 1 from task where status = 'running' and (lease_until < $1 or not exists \
-         (select 1 from pg_locks where locktype = 'advisory' and objsubid = 1 and granted \
-         and database = (select oid from pg_database where datname = current_database()) \
-         and (classid::bigint << 32 | objid::bigint) = hashtextextended(owner, 0))) limit 1) as orphaned";
+    const ORPHANED: &str = concat!(
+        "select count(*) from (select 1 from task where status = 'running' and (lease_until < $1 or (not ",
+        present!("owner"),
+        " and ",
+        present!("$2"),
+        ")) limit 1) as orphaned"
+    );
 
     let found: i64 = match (&db.pool, &db.held) {
         (super::Pool::Postgres(pool), super::Held::Presence(presence)) if presence.may_judge() => {
-            sqlx::query_scalar(ORPHANED).bind(now.0).fetch_one(pool).await?
+            sqlx::query_scalar(ORPHANED).bind(now.0).bind(&db.host).fetch_one(pool).await?
         }
         _ => on!(db, pool => sqlx::query_scalar(LAPSED).bind(now.0).fetch_one(pool).await)?,
     };
@@ -101,32 +117,43 @@ pub async fn lost(db: &Db, now: Timestamp) -> Result<bool, StoreError> {
 
 /// Puts tasks whose lease has run out, or whose host is gone, back in the queue; how many.
 pub async fn rescue(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
-    const LAPSED: &str = "update task set status = 'pending', owner = null, lease_until = null, run_at = $1 \
-         where status = 'running' and lease_until < $1";
-    const ORPHANED: &str = "update task set status = 'pending', owner = null, lease_until = null, run_at = $1 \
-         where status = 'running' and (lease_until < $1 or not exists \
-         (select 1 from pg_locks where locktype = 'advisory' and objsubid = 1 and granted \
-         and database = (select oid from pg_database where datname = current_database()) \
-         and (classid::bigint << 32 | objid::bigint) = hashtextextended(owner, 0)))";
+    const LAPSED: &str = "update task set status = 'pending', owner = null, lease_until = null, run_at = $1, waiting_since = $1, \
+         waits_for = null where status = 'running' and lease_until < $1";
+    const ORPHANED: &str = concat!(
+        "update task set status = 'pending', owner = null, lease_until = null, run_at = $1, waiting_since = $1, waits_for = null \
+         where status = 'running' and (lease_until < $1 or (not ",
+        present!("owner"),
+        " and ",
+        present!("$2"),
+        "))"
+    );
 
-    let judges = matches!(&db.held, super::Held::Presence(presence) if presence.may_judge());
-    let sql = if judges { ORPHANED } else { LAPSED };
+    let host = match &db.held {
+        super::Held::Presence(presence) if presence.may_judge() => Some(db.host.clone()),
+        super::Held::Presence(_) | super::Held::Lock { .. } => None,
+    };
     db.write(move |tx| {
         Box::pin(async move {
-            Ok(within!(tx, connection => sqlx::query(sql).bind(now.0)
-                .execute(&mut **connection).await.map(|done| done.rows_affected()))?)
+            Ok(match (tx, host) {
+                (Tx::Postgres(connection), Some(host)) => {
+                    sqlx::query(ORPHANED).bind(now.0).bind(host).execute(&mut **connection).await?.rows_affected()
+                }
+                (tx, _) => within!(tx, connection => sqlx::query(LAPSED).bind(now.0)
+                    .execute(&mut **connection).await.map(|done| done.rows_affected()))?,
+            })
         })
     })
     .await
 }
 
 /// Voids every lease: whoever held one is known to be gone.
-pub(super) async fn void(db: &Db) -> Result<(), StoreError> {
-    const SQL: &str = "update task set status = 'pending', owner = null, lease_until = null where status = 'running'";
+pub(super) async fn void(db: &Db, now: Timestamp) -> Result<(), StoreError> {
+    const SQL: &str = "update task set status = 'pending', owner = null, lease_until = null, waiting_since = $1, waits_for = null \
+         where status = 'running'";
 
-    db.write(|tx| {
+    db.write(move |tx| {
         Box::pin(async move {
-            within!(tx, connection => sqlx::query(SQL).execute(&mut **connection).await.map(|_| ()))?;
+            within!(tx, connection => sqlx::query(SQL).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
             Ok(())
         })
     })
@@ -171,6 +198,8 @@ pub enum Settlement {
         backend: Option<String>,
         /// How often the hop has failed there while others did not.
         troubles: u32,
+        /// When it last failed so.
+        trouble_at: Option<Timestamp>,
     },
     /// Given back as it was: the host drains, or cannot go on.
     Release {
@@ -200,12 +229,13 @@ pub async fn settle(
          error_message = $8, waits_for = $9, run_at = coalesce($10, run_at), finished_at = $11, attempts = attempts + $12, \
          waiting_since = $13, \
          parked_at = case $14 when 'parks' then coalesce(parked_at, $13) when 'stays' then parked_at end, \
-         backend = $15, troubles = case $14 when 'parks' then $16 when 'stays' then troubles else 0 end, \
-         trouble_at = case $14 when 'parks' then $13 when 'stays' then trouble_at end, \
+         backend = case $14 when 'stays' then backend else $15 end, \
+         troubles = case $14 when 'parks' then $16 when 'stays' then troubles else 0 end, \
+         trouble_at = case $14 when 'parks' then $17 when 'stays' then trouble_at end, \
          owner = null, lease_until = null where id = $1 and lease = $2 and status = 'running'";
 
     let (mut output, mut code, mut message, mut waits_for, mut run_at, mut finished_at) = (None, None, None, None, None, None);
-    let (mut failed_runs, mut troubles, mut backend) = (0_i64, 0_u32, None);
+    let (mut failed_runs, mut troubles, mut trouble_at, mut backend) = (0_i64, 0_u32, None, None);
     let outage = match &how {
         Settlement::Park { .. } => "parks",
         Settlement::Release { .. } => "stays",
@@ -222,10 +252,10 @@ pub async fn settle(
             run_at = Some(at.0);
             Status::Pending
         }
-        Settlement::Park { at, waits_for: what, backend: server, troubles: count } => {
+        Settlement::Park { at, waits_for: what, backend: server, troubles: count, trouble_at: last } => {
             run_at = Some(at.0);
             waits_for = Some(what);
-            (backend, troubles) = (server, count);
+            (backend, troubles, trouble_at) = (server, count, last);
             Status::AwaitingBackend
         }
         Settlement::Release { at } => {
@@ -257,6 +287,7 @@ pub async fn settle(
         .bind(outage)
         .bind(&backend)
         .bind(i64::from(troubles))
+        .bind(trouble_at.map(|at| at.0))
         .execute(&mut **connection)
         .await
         .map(|done| done.rows_affected() == 1))?;
@@ -269,7 +300,7 @@ pub async fn settle(
 /// Records the label that a task has reached and starts the count of failed runs anew, for its next hop; `false` if the lease
 /// was lost.
 pub async fn advance(tx: &mut Tx<'_>, (id, lease): (&str, i64), label: Label) -> Result<bool, StoreError> {
-    const SQL: &str = "update task set label = $3, tainted = $4, attempts = 0, parked_at = null, troubles = 0, trouble_at = null where id = $1 and lease = $2 and status = 'running'";
+    const SQL: &str = "update task set label = $3, tainted = $4, attempts = 0, parked_at = null, backend = null, troubles = 0, trouble_at = null where id = $1 and lease = $2 and status = 'running'";
 
     Ok(within!(tx, connection => sqlx::query(SQL)
         .bind(id)

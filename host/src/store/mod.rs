@@ -52,6 +52,9 @@ pub enum StoreError {
     /// A group of writes could not be committed together.
     #[error("the database did not commit: {0}")]
     Commit(String),
+    /// Somebody else has the task: what was begun is undone.
+    #[error("another worker has the task")]
+    Taken,
     /// A row holds what this version cannot read.
     #[error("the database holds something unreadable: {0}")]
     Unreadable(String),
@@ -73,7 +76,7 @@ pub fn sqlite_file(url: &str) -> Result<Option<PathBuf>, StoreError> {
     }
     let path = url.strip_prefix("sqlite://").map(PathBuf::from);
     path.map(Some).ok_or_else(|| StoreError::Open {
-        url: url.to_owned(),
+        url: without_password(url),
         why: "it is neither sqlite:// nor postgres://".into(),
         hint: "write sqlite://FILE or postgres://USER@HOST/NAME in [database] url",
     })
@@ -86,9 +89,11 @@ pub fn without_password(url: &str) -> String {
         return url.to_owned();
     }
     reqwest::Url::parse(url).map_or_else(
-        |_| "postgres://…".to_owned(),
+        |_| "a URL that cannot be read".to_owned(),
         |mut parsed| {
             let _ = parsed.set_password(None);
+            // A password may stand among the parameters too.
+            parsed.set_query(None);
             parsed.to_string()
         },
     )

@@ -80,6 +80,7 @@ pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
         .map_err(|error| failed(error.to_string(), "it was made by another version, or the user may not create tables"))?;
     let (host, bell) = (id::task(), Bell::new());
     let session = present(&options, &host).await.map_err(reached)?;
+    let session = session.ok_or_else(|| failed("another host has this one's name".into(), "start it again"))?;
     let (up, since) = watch::channel(Some(Instant::now()));
     let loops = vec![
         tokio::spawn(stay(session, options, host.clone(), up)),
@@ -98,13 +99,13 @@ async fn skew(pool: &PgPool) -> sqlx::Result<i64> {
     Ok(theirs - id::now().0)
 }
 
-/// A session that holds the lock of this host.
-async fn present(options: &PgConnectOptions, host: &str) -> sqlx::Result<PgConnection> {
-    const SQL: &str = "select pg_advisory_lock(hashtextextended($1, 0))";
+/// A session that holds the lock of this host. `None` if an older one of ours holds it still: the server has not noticed its end.
+async fn present(options: &PgConnectOptions, host: &str) -> sqlx::Result<Option<PgConnection>> {
+    const SQL: &str = "select pg_try_advisory_lock(hashtextextended($1, 0))";
 
     let mut session = PgConnection::connect_with(options).await?;
-    sqlx::query(SQL).bind(host).execute(&mut session).await?;
-    Ok(session)
+    let held: bool = sqlx::query_scalar(SQL).bind(host).fetch_one(&mut session).await?;
+    Ok(held.then_some(session))
 }
 
 /// Keeps the lock, and takes it again when the session broke.
@@ -116,11 +117,17 @@ async fn stay(mut session: PgConnection, options: PgConnectOptions, host: String
         }
         up.send_replace(None);
         tracing::warn!(event = "presence_lost", host, "the session that shows this host's presence broke");
+        // One that only stalled would keep the lock from its successor.
+        drop(session);
         session = loop {
-            match timeout(PULSE, present(&options, &host)).await {
-                Ok(Ok(session)) => break session,
-                Ok(Err(_)) | Err(_) => sleep(Duration::from_secs(1)).await,
-            }
+            let why = match timeout(PULSE, present(&options, &host)).await {
+                Ok(Ok(Some(session))) => break session,
+                Ok(Ok(None)) => "the old session still holds the lock".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the database does not answer".to_owned(),
+            };
+            tracing::warn!(event = "presence_lost", host, why, "this host cannot show its presence: {why}");
+            sleep(PULSE).await;
         };
         up.send_replace(Some(Instant::now() + GRACE));
         tracing::info!(event = "presence_back", host, "this host shows its presence again");

@@ -37,6 +37,6 @@ pub(super) async fn open(url: &str, path: &Path) -> Result<Db, StoreError> {
     let db =
         Db { pool: Pool::Sqlite(pool, writer), bell: Bell::new(), host: id::task(), held: Held::Lock { _file: Arc::new(lock) } };
     // The lock proves that whoever held a lease is gone.
-    leases::void(&db).await?;
+    leases::void(&db, id::now()).await?;
     Ok(db)
 }

@@ -51,10 +51,8 @@ pub struct Task {
     pub waiting_since: Timestamp,
     /// Since when the present outage keeps it.
     pub parked_at: Option<Timestamp>,
-    /// How often its hop has failed at a server that served others meanwhile.
-    pub troubles: u32,
-    /// When it last failed so.
-    pub trouble_at: Option<Timestamp>,
+    /// What its hop has suffered at a server.
+    pub trouble: Trouble,
     /// Where its root span stands (W3C trace context).
     pub traceparent: Option<String>,
     /// When its content was replaced by digests of itself.
@@ -68,6 +66,17 @@ impl Task {
         let waits = matches!(self.status, Status::AwaitingBackend | Status::AwaitingApproval);
         self.waits_for.as_ref().filter(|_| waits)
     }
+}
+
+/// What a hop has suffered at one server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// The server.
+    pub backend: Option<String>,
+    /// How often the hop has failed there while others did not.
+    pub count: u32,
+    /// When it last failed there.
+    pub last: Option<Timestamp>,
 }
 
 /// Words of the envelope that pass through unchanged.
@@ -153,6 +162,7 @@ pub(super) struct Row {
     waits_for: Option<String>,
     waiting_since: i64,
     parked_at: Option<i64>,
+    backend: Option<String>,
     troubles: i64,
     trouble_at: Option<i64>,
     traceparent: Option<String>,
@@ -192,8 +202,7 @@ impl TryFrom<Row> for Leased {
             waits_for: row.waits_for.map(|text| Labelled::new(label, text)),
             waiting_since: Timestamp(row.waiting_since),
             parked_at: row.parked_at.map(Timestamp),
-            troubles: number(row.troubles),
-            trouble_at: row.trouble_at.map(Timestamp),
+            trouble: Trouble { backend: row.backend, count: number(row.troubles), last: row.trouble_at.map(Timestamp) },
             traceparent: row.traceparent,
             forgotten_at: row.forgotten_at.map(Timestamp),
             id: row.id,

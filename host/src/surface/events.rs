@@ -202,7 +202,9 @@ fn ended(task: &Task) -> bool {
 fn events(hops: &[hops::Hop], calls: Vec<journal::Entry>, view: View) -> Vec<(Mark, &'static str, Value)> {
     let agent_of = |seq: u32| hops.iter().find(|hop| hop.seq == seq).map_or("", |hop| hop.agent.as_str());
     let mut events = Vec::new();
-    for call in calls {
+    // The hops were read first: what the journal knows beyond them is told at the next look, in its order.
+    let known = |call: &journal::Entry| hops.iter().any(|hop| hop.seq == call.hop && call.run <= hop.run);
+    for call in calls.into_iter().filter(known) {
         let at = Mark { hop: call.hop, run: call.run, seq: call.seq, closed: call.seq > 0 && call.finished_at.is_some() };
         let agent = agent_of(call.hop);
         if call.seq == 0 {

@@ -57,8 +57,12 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     }
     let now = id::now();
     let traces = &worker.world.traces;
+    let began = |lease| rows.iter().filter(|row| row.lease == lease).filter_map(|row| row.started_at).min();
     if row.status == "running" {
-        spans::lost(traces, leased, row, now);
+        spans::lost(traces, leased, row, (began(row.lease).unwrap_or(now), now));
+    } else if let Some(last) = former.last().filter(|last| row.lease == 0 && last.lease != leased.lease) {
+        // It settled a hop and died before it started the next.
+        spans::lost_lease(traces, leased, last.lease, (began(last.lease).unwrap_or(now), now));
     }
     let at = Position { task: leased.task.id.clone(), hop: row.seq, run: 0, seq: 0 };
     let start = Start { worker, leased, agent, at, label, now };

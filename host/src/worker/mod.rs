@@ -26,7 +26,7 @@ use crate::fleet::Fleet;
 use crate::metrics::{self, name};
 use crate::store::hops;
 use crate::store::leases::{self, Settlement};
-use crate::store::tasks::{Leased, Task};
+use crate::store::tasks::{self, Leased, Trouble};
 use crate::store::{Db, StoreError};
 use crate::{id, telemetry};
 
@@ -115,10 +115,11 @@ impl Worker {
         let (kept, until) = lease::keeper(self.world.db.clone(), task.id.clone(), *lease, since);
         // A mistake of ours must not run for ever: the task fails, and says why.
         let hops = AssertUnwindSafe(self.hops(&leased, until)).catch_unwind();
+        let mut ours = true;
         tokio::select! {
             () = kept => {
                 tracing::warn!(event = "lease_lost", task_id = task.id, lease, "lost the lease of task {}", task.id);
-                self.withdrawn(&leased).await;
+                ours = self.withdrawn(&leased).await;
             }
             worked = hops => match worked {
                 Ok(Ok(())) => {}
@@ -134,13 +135,16 @@ impl Worker {
                 }
             },
         }
-        spans::held(&self.world.traces, &leased, self.world.db.host(), (began, id::now()));
+        if ours {
+            spans::held(&self.world.traces, &leased, self.world.db.host(), (began, id::now()));
+        }
         self.world.db.bell().wake();
     }
 
     /// Hop after hop, until the task parks or ends.
     async fn hops(&self, leased: &Leased, until: lease::Until) -> Result<(), StoreError> {
         let (mut label, mut attempts) = (leased.task.label, leased.task.attempts);
+        let mut trouble = leased.task.trouble.clone();
         loop {
             let hops = hops::of(&self.world.db, &leased.task.id).await?;
             let Some(current) = hops.last() else { return Ok(()) };
@@ -153,44 +157,57 @@ impl Worker {
             let may_hand = |to: &str| grant.as_ref().is_some_and(|grant| grant.hands_to(to));
             let serves = |id: &str| self.fleet.serves(id);
             let ended = ended.and_then(|outcome| sensible(&current.agent, outcome, serves, may_hand));
+            trouble = self.suffered(trouble, &ended);
             let rejections = hops.iter().filter(|hop| hop.status == "done" && is_rejection(hop)).count();
             let situation = Ended {
                 agent: &current.agent,
                 hops: current.seq,
                 rejections: u32::try_from(rejections).unwrap_or(u32::MAX),
                 failures: attempts,
-                troubles: self.troubles(&leased.task, &ended),
+                troubles: trouble.count,
                 retry: leased.task.retry,
                 chance: rand::random(),
             };
             let step = next(situation, ended.as_ref(), serves);
-            let troubles = situation.troubles;
-            let finished = Finished { seq: current.seq, agent: current.agent.clone(), ended, label: ran.label, step, troubles };
+            let finished = Finished {
+                seq: current.seq,
+                agent: current.agent.clone(),
+                ended,
+                label: ran.label,
+                step,
+                trouble: trouble.clone(),
+            };
             match settle(&self.world.db, leased, finished).await? {
-                Some(Settled::GoesOn) => (label, attempts) = (ran.label, 0),
+                Some(Settled::GoesOn) => {
+                    (label, attempts) = (ran.label, 0);
+                    trouble = Trouble::default();
+                }
                 Some(Settled::Ended) | None => return Ok(()),
             }
         }
     }
 
-    /// How often the hop has failed at a server that served others between its failures. An outage is nobody's fault.
-    fn troubles(&self, task: &Task, ended: &Result<Outcome, Fault>) -> u32 {
-        match (ended, task.trouble_at) {
-            (Err(Fault::Backend { asked: true, .. }), None) => 1,
-            (Err(Fault::Backend { asked: true, at, .. }), Some(last)) => {
-                task.troubles + u32::from(self.world.router.served_since(at, last))
-            }
-            (Err(Fault::Backend { asked: false, .. }), _) => task.troubles,
-            (Ok(_) | Err(_), _) => 0,
+    /// What a hop has suffered by now. Only failures between which the server served others are its own: an outage is nobody's fault,
+    /// and a server that was left alone has not failed.
+    fn suffered(&self, before: Trouble, ended: &Result<Outcome, Fault>) -> Trouble {
+        let Err(Fault::Backend { at, asked, .. }) = ended else { return Trouble::default() };
+        let before =
+            if before.backend.as_ref() == Some(at) { before } else { Trouble { backend: Some(at.clone()), ..Trouble::default() } };
+        if !asked {
+            return before;
         }
+        let own = before.last.is_none_or(|last| self.world.router.served_since(at, last));
+        Trouble { count: before.count + u32::from(own), last: Some(id::now()), ..before }
     }
 
-    /// Reports the run of a task that was taken away for good. Whoever goes on with one that was not reports it then.
-    async fn withdrawn(&self, leased: &Leased) {
+    /// Reports the run of a task that was taken away for good; `false` if somebody else goes on with it, and reports it then.
+    async fn withdrawn(&self, leased: &Leased) -> bool {
         let hops = hops::of(&self.world.db, &leased.task.id).await.unwrap_or_default();
-        if let Some(row) = hops.last().filter(|row| row.lease == leased.lease && row.status == "failed") {
+        let cut = hops.last().filter(|row| row.lease == leased.lease && row.status == "failed");
+        if let Some(row) = cut {
             spans::cut(&self.world.traces, leased, row, id::now());
         }
+        cut.is_some()
     }
 
     /// Fails a task whose hop ran into a mistake of the host.
@@ -199,8 +216,16 @@ impl Worker {
         let Some(current) = hops.last() else { return Ok(()) };
         let fault = Fault::Trapped("the host itself failed; please report this, with the lines of its log".into());
         let step = Step::Fail(ErrorCode::AgentTrapped, fault.to_string());
-        let label = leased.task.label;
-        let finished = Finished { seq: current.seq, agent: current.agent.clone(), ended: Err(fault), label, step, troubles: 0 };
+        // What its runs have read by now, whatever it was when it was leased.
+        let label = tasks::find(&self.world.db, &leased.task.id).await?.map_or(leased.task.label, |task| task.label);
+        let finished = Finished {
+            seq: current.seq,
+            agent: current.agent.clone(),
+            ended: Err(fault),
+            label,
+            step,
+            trouble: Trouble::default(),
+        };
         settle(&self.world.db, leased, finished).await.map(|_| ())
     }
 
@@ -242,7 +267,7 @@ struct Finished {
     ended: Result<Outcome, Fault>,
     label: Label,
     step: Step,
-    troubles: u32,
+    trouble: Trouble,
 }
 
 /// Whether the lease goes on.
@@ -255,11 +280,11 @@ enum Settled {
 async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
     let now = id::now();
     let (task, lease) = (leased.task.id.clone(), leased.lease);
-    let Finished { seq, agent, ended, label, step, troubles } = finished;
+    let Finished { seq, agent, ended, label, step, trouble } = finished;
     let goes_on = matches!(step, Step::Hop(_));
     let told = Told::of(&step, &ended);
     let fault = ended.as_ref().err().map(ToString::to_string);
-    let settlement = settlement(&step, &ended, troubles, now);
+    let settlement = settlement(&step, &ended, trouble, now);
     let held = db
         .write(move |tx| {
             Box::pin(async move {
@@ -287,7 +312,7 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
 }
 
 /// What becomes of the lease; `None` if it goes on.
-fn settlement(step: &Step, ended: &Result<Outcome, Fault>, troubles: u32, now: Timestamp) -> Option<Settlement> {
+fn settlement(step: &Step, ended: &Result<Outcome, Fault>, trouble: Trouble, now: Timestamp) -> Option<Settlement> {
     Some(match step {
         Step::Hop(_) => return None,
         Step::Finish => Settlement::Done { output: report(ended) },
@@ -298,7 +323,7 @@ fn settlement(step: &Step, ended: &Result<Outcome, Fault>, troubles: u32, now: T
                 Ok(_) | Err(_) => None,
             };
             let waits_for = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            Settlement::Park { at: now.plus(*pause), waits_for, backend, troubles }
+            Settlement::Park { at: now.plus(*pause), waits_for, backend, troubles: trouble.count, trouble_at: trouble.last }
         }
         Step::Fail(code, message) => Settlement::Failed { code: *code, message: message.clone() },
     })

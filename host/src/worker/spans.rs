@@ -95,12 +95,17 @@ pub(super) fn ran(traces: &Traces, leased: &Leased, run: &Run<'_>, (began, ended
     });
 }
 
-/// A run that a crash swallowed, and the lease under it: nobody lived to report them, and what they did hangs below.
-pub(super) fn lost(traces: &Traces, leased: &Leased, row: &Row, now: Timestamp) {
-    let said = "the host that worked on it is gone";
-    let began = row.started_at.unwrap_or(leased.task.waiting_since);
-    traces.record(|| Span { error: Some(said.to_owned()), ..lease(leased, row.lease, "", (began, now)) });
-    interrupted(traces, leased, row, said, now);
+const GONE: &str = "the host that worked on it is gone";
+
+/// A lease that a crash swallowed: what was done under it hangs below.
+pub(super) fn lost_lease(traces: &Traces, leased: &Leased, number: i64, (began, now): (Timestamp, Timestamp)) {
+    traces.record(|| Span { error: Some(GONE.to_owned()), ..lease(leased, number, "", (began, now)) });
+}
+
+/// A run that a crash swallowed, and the lease under it.
+pub(super) fn lost(traces: &Traces, leased: &Leased, row: &Row, (began, now): (Timestamp, Timestamp)) {
+    lost_lease(traces, leased, row.lease, (began, now));
+    interrupted(traces, leased, row, GONE, now);
 }
 
 /// A run that was broken off because its task was cancelled.

@@ -56,8 +56,8 @@ impl Worker {
         }
         if backends::try_one(db, url.clone(), id::now()).await? {
             db.bell().ring();
-        } else {
-            // Nobody waits for it any more, and it answers.
+        } else if !backends::waited_for(db, &url).await? {
+            // Nobody wants it any more, and it answers.
             backends::recovered(db, url, id::now()).await?;
         }
         Ok(())

@@ -98,7 +98,7 @@ impl Client {
 
     /// Todos of a status, with a tag if wanted.
     pub(crate) async fn todos(&self, status: &str, tag: Option<&str>) -> Result<Todos, Error> {
-        let mut query = vec![("status", status)];
+        let mut query = vec![("status", status), ("limit", "1000")];
         query.extend(tag.map(|tag| ("tag", tag)));
         self.get(&["todos"], &query).await
     }

@@ -38,8 +38,14 @@ pub(crate) fn out(text: &str) -> Result<Exit, Error> {
 
 /// Writes a result as JSON.
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<Exit, Error> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Error::Output(error.into()))?;
-    out(&text)
+    out(&escaped(value).map_err(|error| Error::Output(error.into()))?)
+}
+
+/// JSON in which no character is a command for a terminal: what stands above ASCII is escaped too, which JSON leaves open.
+fn escaped(value: &impl serde::Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string_pretty(value)?;
+    let shown = |c: char| if c > '~' && c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    Ok(if text.contains(|c: char| c > '~' && c.is_control()) { text.chars().map(shown).collect() } else { text })
 }
 
 /// Writes a line of progress; that nobody reads it is no error.
@@ -115,9 +121,7 @@ pub(crate) fn timeline(task: &api::Task) -> String {
         let took = call.duration_ms.map(|took| format!(" · {took} ms")).unwrap_or_default();
         parts.push(format!("{} · {}{where_to} · {}{took} · {}", call.reference, plain(&call.kind), call.state, call.tier));
         for (name, value) in [("sent", &call.request), ("answered", &call.answer)] {
-            parts.extend(
-                value.as_ref().and_then(|value| serde_json::to_string_pretty(value).ok()).map(|text| format!("{name}: {text}")),
-            );
+            parts.extend(value.as_ref().and_then(|value| escaped(value).ok()).map(|text| format!("{name}: {text}")));
         }
     }
     parts.join("\n")

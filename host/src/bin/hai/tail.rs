@@ -74,7 +74,11 @@ impl<'c> Tail<'c> {
         loop {
             let why = match self.stretch().await {
                 Ok(Stretch::Ended(ending)) => return Ok(ending),
-                Ok(Stretch::Broken(why)) => why,
+                Ok(Stretch::Broken(why)) => {
+                    // It was there until now, however long it had nothing to say.
+                    self.heard = Some(Instant::now());
+                    why
+                }
                 Err(error) if self.heard.is_some() && error.may_pass() => error.why(),
                 Err(error) => return Err(error),
             };
