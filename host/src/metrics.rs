@@ -39,6 +39,8 @@ pub mod name {
     pub const LOADED: &str = "agent_loaded";
     /// 1 if the last call to a group's server was answered, by group.
     pub const BACKEND_UP: &str = "backend_up";
+    /// Runs that were resumed, by result.
+    pub const REPLAYS: &str = "replays_total";
     /// Calls under way, by group.
     pub const BACKEND_INFLIGHT: &str = "backend_inflight";
 }

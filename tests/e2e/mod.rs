@@ -15,5 +15,6 @@ mod note;
 mod outages;
 mod path;
 mod real_model;
+mod replay;
 mod tiers;
 mod traces;

@@ -117,7 +117,7 @@ async fn a_crash_leaves_no_orphan(ground: Ground) {
     assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len(), "no span twice");
     let reporters: Vec<Value> =
         spans.iter().filter(|span| name(span) == "invoke_agent reporter").map(|span| fact(span, "homeaiops.outcome")).collect();
-    assert_eq!(reporters, ["interrupted", "answer"]);
+    assert_eq!(reporters, ["answer"], "one run, whoever ended it");
 }
 
 #[tokio::test]

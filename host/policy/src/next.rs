@@ -67,6 +67,9 @@ pub enum Fault {
         /// Whether it was asked; one that failed a moment ago is left alone.
         asked: bool,
     },
+    /// A resumed run asked for something else than before.
+    #[error("replay divergence: {0}")]
+    Diverged(String),
     /// The agent itself is not loaded.
     #[error("agent unavailable: {0}")]
     Away(String),
@@ -148,6 +151,8 @@ fn after_fault(ended: Ended<'_>, fault: &Fault) -> Step {
         Fault::Backend { .. } => return Step::Park(BACKEND_PAUSE),
         // The same code with the same grant runs into the same wall.
         Fault::Limit(_) => return Step::Fail(ErrorCode::LimitExceeded, fault.to_string()),
+        // It would again.
+        Fault::Diverged(_) => return Step::Fail(ErrorCode::ReplayDivergence, fault.to_string()),
         Fault::Denied(_) => return Step::Fail(ErrorCode::Denied, fault.to_string()),
         Fault::Trapped(_) => ErrorCode::AgentTrapped,
         Fault::Outcome(_) => ErrorCode::InvalidOutcome,
@@ -241,6 +246,7 @@ mod tests {
         assert_eq!(code(Fault::Limit(String::new())), "limit_exceeded");
         assert_eq!(code(Fault::Outcome(String::new())), "invalid_outcome");
         assert_eq!(code(Fault::Denied(String::new())), "denied");
+        assert_eq!(code(Fault::Diverged(String::new())), "replay_divergence");
         assert_eq!(code(away()), "parked");
         assert_eq!(code(Fault::Away(String::new())), "parked");
     }

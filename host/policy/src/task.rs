@@ -281,7 +281,7 @@ impl Outcome {
 }
 
 /// What a former hop hands to the next one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handed {
     /// Who hands it over.
     pub agent: String,

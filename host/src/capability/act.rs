@@ -7,6 +7,7 @@ use policy::grant::Grant;
 use policy::judge::{Destination, Granted};
 use policy::tier::{Clearance, Label, Tier};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::World;
@@ -18,7 +19,7 @@ use crate::store::journal::{Position, Usage};
 /// A call that this host can act on: its destinations and its effect.
 pub trait Act: Call {
     /// What a success answers.
-    type Answer: Serialize + Send;
+    type Answer: Serialize + DeserializeOwned + Send;
 
     /// Step 2, for this call: where it could go, best first.
     fn destinations(&self, world: &World, grant: &Grant) -> Result<Vec<Destination>, Denied>;

@@ -17,6 +17,8 @@ pub struct Spent {
     pub log_bytes: u64,
     /// Milliseconds of execution.
     pub cpu_ms: u64,
+    /// Milliseconds of execution that only repeated what was done before.
+    pub replay_ms: u64,
 }
 
 /// All linear memories of one instance together, and its tables.

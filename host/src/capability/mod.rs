@@ -16,7 +16,7 @@ mod model;
 mod spans;
 mod vault;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::router::Router;
 use crate::store::Db;
-use crate::store::journal::Position;
+use crate::store::journal::{Past, Position};
 use crate::telemetry::trace::{Place, Traces};
 use crate::vault::Vault;
 
@@ -80,6 +80,8 @@ pub struct Hop {
     pub digest: String,
     /// Where the next call is journaled.
     pub at: Position,
+    /// The calls that a resumed run has behind it, until it has passed them.
+    pub past: BTreeMap<u32, Past>,
     /// Under which lease.
     pub tenure: Tenure,
     /// What the run has read so far.
@@ -133,6 +135,9 @@ pub enum Stop {
         /// Whether it was asked; one that failed a moment ago is left alone.
         asked: bool,
     },
+    /// A resumed run asked for something else than before.
+    #[error("{0}")]
+    Diverged(String),
     /// Another worker has the task.
     #[error("the lease is lost")]
     LeaseLost,
@@ -154,6 +159,11 @@ impl Hop {
         }
         self.last_lines.push_back(line.to_owned());
         Ok(())
+    }
+
+    /// Whether it only does again what it did before it was interrupted.
+    pub fn replays(&self) -> bool {
+        !self.past.is_empty()
     }
 
     /// Text of this run, under its label.

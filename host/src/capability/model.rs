@@ -7,7 +7,7 @@ use policy::grant::Grant;
 use policy::judge::{Destination, Granted};
 use policy::task::Timestamp;
 use policy::tier::Tier;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::act::{Act, Bound, Failed, Reply, Seen, Who};
@@ -25,10 +25,10 @@ use crate::telemetry::trace::fact;
 const MOST_SCHEMA: usize = 64 * 1024;
 
 /// What the journal keeps of an answer, and the agent is told.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Answer {
     text: String,
-    stop: &'static str,
+    stop: String,
     /// Why the text does not satisfy the schema of the request.
     schema_violation: Option<String>,
     cached: u64,
@@ -107,7 +107,7 @@ impl Act for Complete {
         };
         let usage = Usage { model, input, output, usd_micros };
         Ok(Reply {
-            answer: Answer { text, stop, schema_violation: violation, cached },
+            answer: Answer { text, stop: stop.into(), schema_violation: violation, cached },
             tier: Tier::Public,
             usage: Some(usage),
             wrote: None,
@@ -172,7 +172,7 @@ impl model::Host for Hop {
                 ref_: told.reference,
                 text: told.answer.text,
                 calls: Vec::new(),
-                stop: match told.answer.stop {
+                stop: match told.answer.stop.as_str() {
                     "length" => model::Stop::Length,
                     "refusal" => model::Stop::Refusal,
                     _ => model::Stop::End,

@@ -16,7 +16,7 @@ use super::act::{Act, Failed, Reply, Told, Who};
 use super::{Hop, Stop, TICK, spans};
 use crate::metrics::{self, name};
 use crate::store::StoreError;
-use crate::store::journal::{self, Closing, Opening};
+use crate::store::journal::{self, Closing, Opening, Usage};
 use crate::{id, telemetry};
 
 /// One destination that was tried, as the journal keeps it.
@@ -27,14 +27,17 @@ struct Try {
     outcome: String,
 }
 
+/// What the agent is told of its call.
+type Answered<C> = Result<Told<<C as Act>::Answer>, CallError>;
+
 /// Performs one call. The outer error ends the run; the inner one is an answer to the agent.
 ///
 /// # Errors
 /// [`Stop`] if the host ends the run.
-pub async fn perform<C: Act>(hop: &mut Hop, call: C) -> Result<Result<Told<C::Answer>, CallError>, Stop> {
+pub async fn perform<C: Act>(hop: &mut Hop, call: C) -> Result<Answered<C>, Stop> {
     let opening = open(hop, &call)?;
-    if let Some(answer) = replayed(&opening) {
-        return answer;
+    if let Some(answer) = replayed::<C>(hop, &opening)? {
+        return Ok(answer);
     }
     let mut tries = Vec::new();
     let ended = match destinations(hop, &call) {
@@ -104,6 +107,9 @@ async fn attempt<C: Act>(
 /// [`Stop`] if the host ends the run.
 pub async fn refuse<C: Act>(hop: &mut Hop, text: String) -> Result<CallError, Stop> {
     let opening = place::<C>(hop, "null".into())?;
+    if let Some(Err(error)) = replayed::<C>(hop, &opening)? {
+        return Ok(error);
+    }
     let refused = recorded::<C>(hop, opening, None, Err(CallError::Invalid { text: text.clone() }), &[]).await?;
     Ok(refused.err().unwrap_or(CallError::Invalid { text }))
 }
@@ -150,11 +156,39 @@ fn fingerprint(kind: &str, request: &str) -> String {
     format!("{VERSION:02x}{}", id::digest(format!("{kind}\0{request}").as_bytes()))
 }
 
-/// Step 1. Does the journal hold the result of this call? A run that starts anew has an empty journal of its own, so there is none
-/// to return; the position and the fingerprint that will be compared are written from the first day.
-fn replayed<A>(opening: &Opening) -> Option<Result<Result<Told<A>, CallError>, Stop>> {
-    passed("replay", opening.kind);
-    None
+/// Step 1. Does the journal hold the result of this call? Then it is returned, and nothing is judged, sent, billed or recorded
+/// again. A call that was started and has no answer is none: its truth is unknown, and it is made again.
+fn replayed<C: Act>(hop: &mut Hop, opening: &Opening) -> Result<Option<Answered<C>>, Stop> {
+    passed("replay", C::KIND);
+    let Some(past) = hop.past.remove(&opening.at.seq) else { return Ok(None) };
+    let reference = opening.at.reference();
+    if past.fingerprint != opening.fingerprint {
+        metrics::count(name::REPLAYS, 1, &[("result", "diverged")]);
+        let (was, is) = (&past.fingerprint, &opening.fingerprint);
+        let (before, now) = (&past.kind, C::KIND);
+        return Err(Stop::Diverged(format!("call {reference} was `{before}` ({was}) and is `{now}` ({is}) now")));
+    }
+    journaled(hop, past.answer.len())?;
+    hop.label = past.label;
+    hop.clock.advance(past.finished_at);
+    spent(hop, past.usage.as_ref());
+    if hop.past.is_empty() {
+        metrics::count(name::REPLAYS, 1, &[("result", "resumed")]);
+    }
+    let unreadable = |error: serde_json::Error| Stop::Diverged(format!("the answer of call {reference} cannot be read: {error}"));
+    if past.state != "done" {
+        return Ok(Some(Err(serde_json::from_str(&past.answer).map_err(unreadable)?)));
+    }
+    let answer = serde_json::from_str(&past.answer).map_err(unreadable)?;
+    Ok(Some(Ok(Told { reference: reference.clone(), answer, label: past.label, destination: past.destination, usage: past.usage })))
+}
+
+/// Counts what a model used against the limits of the run.
+fn spent(hop: &mut Hop, usage: Option<&Usage>) {
+    if let Some(usage) = usage {
+        hop.spent.output_tokens = hop.spent.output_tokens.saturating_add(usage.output);
+        hop.spent.usd_micros = hop.spent.usd_micros.saturating_add(usage.usd_micros);
+    }
 }
 
 /// Step 2. Where would it go?
@@ -252,7 +286,7 @@ async fn recorded<C: Act>(
     call: Option<&C>,
     ended: Result<(Reply<C::Answer>, Destination), CallError>,
     tries: &[Try],
-) -> Result<Result<Told<C::Answer>, CallError>, Stop> {
+) -> Result<Answered<C>, Stop> {
     passed("result", opening.kind);
     let broken = |error: serde_json::Error| Stop::Store(error.to_string());
     let (state, answer) = match &ended {
@@ -300,10 +334,7 @@ async fn recorded<C: Act>(
     hop.queued = None;
     match ended {
         Ok((reply, destination)) => {
-            if let Some(usage) = &reply.usage {
-                hop.spent.output_tokens = hop.spent.output_tokens.saturating_add(usage.output);
-                hop.spent.usd_micros = hop.spent.usd_micros.saturating_add(usage.usd_micros);
-            }
+            spent(hop, reply.usage.as_ref());
             let (answer, usage) = (reply.answer, reply.usage);
             Ok(Ok(Told { reference, answer, label: hop.label, destination: destination.name, usage }))
         }

@@ -27,7 +27,7 @@ pub struct Brief {
     /// The run's label at its start.
     pub tier: policy::tier::Tier,
     /// What was said before: role, text, time.
-    pub conversation: Vec<(&'static str, String, Timestamp)>,
+    pub conversation: Vec<(String, String, Timestamp)>,
     /// When the task came.
     pub received_at: Timestamp,
     /// What former hops hand over, in order.
@@ -63,7 +63,7 @@ impl Brief {
                 conversation: self
                     .conversation
                     .into_iter()
-                    .map(|(role, text, at)| types::Turn { role: role.into(), text, at: milliseconds(at) })
+                    .map(|(role, text, at)| types::Turn { role, text, at: milliseconds(at) })
                     .collect(),
                 received_at: milliseconds(self.received_at),
                 extra: Vec::new(),

@@ -27,6 +27,8 @@ use crate::metrics::{self, name};
 
 pub use brief::Brief;
 
+/// How long a resumed run may compute until it is where it was, in milliseconds.
+const REPLAY_CPU_MS: u64 = 10_000;
 /// Bounds of `describe`, which runs before any manifest is known.
 const BOOTSTRAP_MIB: u64 = 64;
 const BOOTSTRAP_CPU: Duration = Duration::from_millis(200);
@@ -175,7 +177,16 @@ fn tick(hop: &mut Hop) -> wasmtime::Result<UpdateDeadline> {
     if std::mem::take(&mut hop.waited) {
         return Ok(UpdateDeadline::Yield(1));
     }
-    hop.spent.cpu_ms += u64::try_from(TICK.as_millis()).unwrap_or(1);
+    let tick = u64::try_from(TICK.as_millis()).unwrap_or(1);
+    if hop.replays() {
+        // What it does again was billed before; it has a budget of its own (design §5).
+        hop.spent.replay_ms += tick;
+        return match hop.spent.replay_ms <= REPLAY_CPU_MS {
+            true => Ok(UpdateDeadline::Yield(1)),
+            false => Err(Stop::Limit(format!("replay takes longer than {REPLAY_CPU_MS} ms")).into()),
+        };
+    }
+    hop.spent.cpu_ms += tick;
     let most = hop.grant.limits().cpu_ms;
     if hop.spent.cpu_ms > most {
         return Err(Stop::Limit(format!("cpu_ms = {most}: the agent computes longer than that")).into());
@@ -230,6 +241,7 @@ fn stopped(stop: Stop) -> Ended {
     match stop {
         Stop::Limit(said) => Ended::Fault(Fault::Limit(said)),
         Stop::Backend { said, at, asked } => Ended::Fault(Fault::Backend { said, at, asked }),
+        Stop::Diverged(said) => Ended::Fault(Fault::Diverged(said)),
         Stop::Store(_) | Stop::LeaseLost => Ended::Ours(stop),
     }
 }

@@ -15,7 +15,7 @@ pub struct Hop {
     pub agent: String,
     /// The component that works, once it has started.
     pub digest: Option<String>,
-    /// `pending`, `running`, `done` or `failed`.
+    /// `pending`, `running`, `parked`, `done` or `failed`.
     pub status: String,
     /// Grows with every start.
     pub run: u32,
@@ -134,9 +134,26 @@ pub async fn start(db: &Db, digest: String, input: Opening, closing: Closing) ->
     Ok(started)
 }
 
-/// Notes that a run was given up without an outcome, so that it is not taken for one that a crash swallowed.
-pub(crate) async fn interrupt(tx: &mut Tx<'_>, task: &str) -> Result<(), StoreError> {
-    const SQL: &str = "update hop set status = 'pending' where task = $1 and status = 'running'";
+/// Goes on with a run under another lease; `false` if that is lost.
+pub async fn resume(db: &Db, at: Position, lease: i64) -> Result<bool, StoreError> {
+    const SQL: &str = "update hop set status = 'running', lease = $4 where task = $1 and seq = $2 and run = $3 \
+         and exists (select 1 from task where id = $1 and lease = $4 and status = 'running')";
+
+    let task = at.task.clone();
+    let resumed = db.write(move |tx| {
+        Box::pin(async move {
+            Ok(within!(tx, connection => sqlx::query(SQL).bind(&at.task).bind(i64::from(at.hop)).bind(i64::from(at.run)).bind(lease)
+                .execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?)
+        })
+    });
+    let resumed = resumed.await?;
+    db.bell.changed(&task);
+    Ok(resumed)
+}
+
+/// Puts a run aside without an outcome: it will be resumed, and is not taken for one that a crash swallowed.
+pub(crate) async fn park(tx: &mut Tx<'_>, task: &str) -> Result<(), StoreError> {
+    const SQL: &str = "update hop set status = 'parked' where task = $1 and status = 'running'";
 
     within!(tx, connection => sqlx::query(SQL).bind(task).execute(&mut **connection).await.map(|_| ()))?;
     Ok(())

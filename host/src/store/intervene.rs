@@ -11,8 +11,7 @@ pub async fn cancel(db: &Db, id: String, why: String, now: Timestamp) -> Result<
     const TASK: &str = "update task set status = 'cancelled', finished_at = $2, error_code = $3, error_message = $4, \
          waits_for = null, parked_at = null, backend = null, troubles = 0, trouble_at = null, lease = lease + 1, owner = null, lease_until = null \
          where id = $1 and status in ('pending', 'running', 'awaiting_approval', 'awaiting_backend')";
-    const HOP: &str =
-        "update hop set status = 'failed', error = 'cancelled', finished_at = $2 where task = $1 and status = 'running'";
+    const HOP: &str = "update hop set status = 'failed', error = 'cancelled', finished_at = $2 where task = $1 and status in ('running', 'parked')";
 
     db.write(move |tx| {
         Box::pin(async move {

@@ -1,5 +1,7 @@
 //! What each run asked, what it was told, and under which label. Append-only but for the answer of a started entry.
 
+use std::collections::BTreeMap;
+
 use policy::task::Timestamp;
 use policy::tier::{Label, Labelled, Tier};
 use serde_json::Value;
@@ -124,11 +126,11 @@ pub(super) async fn put(tx: &mut Tx<'_>, opening: Opening, closing: Option<Closi
          destination, tier, tainted, model, input_tokens, output_tokens, usd_micros, started_at, finished_at) \
          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20 \
          where exists (select 1 from task where id = $1 and lease = $5 and status = 'running') \
-         on conflict (task, hop, run, seq) do update set state = excluded.state, answer = excluded.answer, \
+         on conflict (task, hop, run, seq) do update set lease = excluded.lease, state = excluded.state, answer = excluded.answer, \
          tries = excluded.tries, destination = excluded.destination, tier = excluded.tier, tainted = excluded.tainted, \
          model = excluded.model, input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, \
          usd_micros = excluded.usd_micros, finished_at = excluded.finished_at \
-         where journal.state = 'started' and journal.fingerprint = excluded.fingerprint and journal.lease = excluded.lease";
+         where journal.state = 'started' and journal.fingerprint = excluded.fingerprint and journal.lease <= excluded.lease";
 
     let label = closing.as_ref().map_or(opening.label, |closing| closing.label);
     let usage = closing.as_ref().and_then(|closing| closing.usage.clone());
@@ -158,6 +160,96 @@ pub(super) async fn put(tx: &mut Tx<'_>, opening: Opening, closing: Option<Closi
         .execute(&mut **connection)
         .await
         .map(|done| done.rows_affected() == 1))?)
+}
+
+/// What a run was told, or asked and was answered, before it was interrupted.
+#[derive(sqlx::FromRow)]
+struct Told {
+    seq: i64,
+    kind: String,
+    fingerprint: String,
+    state: String,
+    request: String,
+    answer: Option<String>,
+    destination: Option<String>,
+    tier: String,
+    tainted: i64,
+    model: Option<String>,
+    input_tokens: Option<i64>,
+    output_tokens: Option<i64>,
+    usd_micros: Option<i64>,
+    finished_at: Option<i64>,
+}
+
+/// A call of a run that is resumed.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// `interface.function`.
+    pub kind: String,
+    /// Of kind and canonical request.
+    pub fingerprint: String,
+    /// `done`, `failed` or `denied`.
+    pub state: String,
+    /// JSON of the result or the refusal.
+    pub answer: String,
+    /// The one that answered.
+    pub destination: String,
+    /// The label after it.
+    pub label: Label,
+    /// What a model used.
+    pub usage: Option<Usage>,
+    /// When it answered.
+    pub finished_at: Timestamp,
+}
+
+/// What a run that is resumed has behind it: its input, and its calls that have an answer, by `seq`.
+pub struct Behind {
+    /// The request of entry 0.
+    pub input: String,
+    /// The calls.
+    pub calls: BTreeMap<u32, Past>,
+}
+
+/// What that run has behind it; `None` if it never started.
+pub async fn behind(db: &Db, at: &Position) -> Result<Option<Behind>, StoreError> {
+    const SQL: &str = "select seq, kind, fingerprint, state, request, answer, destination, tier, tainted, model, input_tokens, \
+         output_tokens, usd_micros, finished_at from journal where task = $1 and hop = $2 and run = $3 order by seq";
+
+    let rows: Vec<Told> = on!(db, pool => sqlx::query_as(SQL).bind(&at.task).bind(i64::from(at.hop)).bind(i64::from(at.run))
+        .fetch_all(pool).await)?;
+    let mut rows = rows.into_iter();
+    let Some(input) = rows.next().filter(|first| first.seq == 0) else { return Ok(None) };
+    let mut calls = BTreeMap::new();
+    for row in rows {
+        let seq = u32::try_from(row.seq).unwrap_or(u32::MAX);
+        // One that was only started has no answer: its truth is unknown.
+        if let Some(past) = past(row)? {
+            calls.insert(seq, past);
+        }
+    }
+    Ok(Some(Behind { input: input.request, calls }))
+}
+
+fn past(row: Told) -> Result<Option<Past>, StoreError> {
+    let (Some(answer), Some(finished_at)) = (row.answer, row.finished_at) else { return Ok(None) };
+    let tier = Tier::named(&row.tier).ok_or_else(|| StoreError::Unreadable(format!("label `{}` of an entry", row.tier)))?;
+    let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default();
+    let usage = row.model.map(|model| Usage {
+        model,
+        input: count(row.input_tokens),
+        output: count(row.output_tokens),
+        usd_micros: count(row.usd_micros),
+    });
+    Ok(Some(Past {
+        kind: row.kind,
+        fingerprint: row.fingerprint,
+        state: row.state,
+        answer,
+        destination: row.destination.unwrap_or_default(),
+        label: Label { tier, tainted: row.tainted != 0 },
+        usage,
+        finished_at: Timestamp(finished_at),
+    }))
 }
 
 /// One line of a task's timeline.

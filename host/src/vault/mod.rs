@@ -15,7 +15,7 @@ use policy::judge::{Destination, Granted};
 use policy::pattern::Patterns;
 use policy::task::Timestamp;
 use policy::tier::{Clearance, Tier};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config;
 
@@ -71,15 +71,20 @@ struct Inner {
 }
 
 /// A file that was read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct File {
     /// What it holds.
     pub text: String,
     /// When it was last changed.
     pub modified_at: Timestamp,
     /// The tier that it carries in its front matter, whatever the rules of its path say.
-    #[serde(skip)]
+    #[serde(skip, default = "unread")]
     pub carries: Tier,
+}
+
+/// The tier of a file that comes from the journal: the label there says it.
+fn unread() -> Tier {
+    Tier::Restricted
 }
 
 impl Vault {

@@ -1,16 +1,16 @@
 //! One hop: label and grant in, a fresh instance, outcome out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use policy::next::{Fault, REPORTER};
 use policy::task::{Handed, Outcome, Timestamp};
 use policy::tier::{Clearance, Label, Labelled};
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::input::Input;
 use super::lease::Until;
 use super::{Worker, spans};
 use crate::capability::{GuestClock, Hop, Memory, Spent, Tenure};
@@ -19,7 +19,7 @@ use crate::runtime::{self, Brief};
 use crate::store::StoreError;
 use crate::store::artefacts;
 use crate::store::hops::{self, Hop as Row};
-use crate::store::journal::{Closing, Opening, Position};
+use crate::store::journal::{self, Past, Position};
 use crate::store::tasks::{self, Leased, Task};
 use crate::{id, telemetry};
 
@@ -59,19 +59,25 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     let traces = &worker.world.traces;
     let began = |lease| rows.iter().filter(|row| row.lease == lease).filter_map(|row| row.started_at).min();
     if row.status == "running" {
-        spans::lost(traces, leased, row, (began(row.lease).unwrap_or(now), now));
+        spans::lost_lease(traces, leased, row.lease, (began(row.lease).unwrap_or(now), now));
     } else if let Some(last) = former.last().filter(|last| row.lease == 0 && last.lease != leased.lease) {
         // It settled a hop and died before it started the next.
         spans::lost_lease(traces, leased, last.lease, (began(last.lease).unwrap_or(now), now));
     }
-    let at = Position { task: leased.task.id.clone(), hop: row.seq, run: 0, seq: 0 };
-    let start = Start { worker, leased, agent, at, label, now };
-    let brief = start.brief(handed, &earlier).await?;
-    let (input, closing) = start.input(&brief)?;
-    let Some(at) = hops::start(&worker.world.db, agent.digest.clone(), input, closing).await? else {
-        return Ok(Ran { label, ended: None });
+    let begun = match resumed(worker, leased, row, agent).await? {
+        Resumed::Run(begun) => Some(*begun),
+        Resumed::Taken => None,
+        Resumed::Nothing => {
+            let at = Position { task: leased.task.id.clone(), hop: row.seq, run: 0, seq: 0 };
+            let start = Start { worker, leased, agent, label, now };
+            let brief = start.brief(handed, &earlier).await?;
+            let (input, closing) = Input::of(&brief, &at, label).entry(at, leased.lease)?;
+            let at = hops::start(&worker.world.db, agent.digest.clone(), input, closing).await?;
+            at.map(|at| Begun { at, brief, label, began: now, past: BTreeMap::new() })
+        }
     };
-    let (start, run) = (Start { at: at.clone(), ..start }, at.run);
+    let Some(Begun { at, brief, label: at_start, began, past }) = begun else { return Ok(Ran { label, ended: None }) };
+    let (run, replays) = (at.run, past.len());
 
     let task = &leased.task;
     let (mode, name) = (&agent.manifest.mode, &row.agent);
@@ -84,11 +90,13 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         persona = name,
         hop = row.seq,
         run,
+        replays,
         digest = agent.digest,
         "{name} starts on task {}",
         task.id
     );
-    let hop = start.instance(until).await;
+    let start = Start { worker, leased, agent, label: at_start, now: brief.now };
+    let hop = start.instance(at, past, until).await;
     let (hop, ended) = runtime::run(&agent.ready, hop, brief).await;
     let label = hop.label;
     let (outcome, why) = match &ended {
@@ -101,7 +109,10 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     let error = (!why.is_empty()).then(|| why.clone());
     let (seq, lease, digest) = (row.seq, leased.lease, agent.digest.as_str());
     let seen = spans::Run { agent: name, hop: seq, run, lease, digest, outcome, error };
-    spans::ran(traces, leased, &seen, (now, ended_at));
+    // A run that will be resumed has not ended.
+    if !matches!(ended, Err(runtime::Ended::Ours(_) | runtime::Ended::Fault(Fault::Backend { .. }))) {
+        spans::ran(traces, leased, &seen, (began, ended_at));
+    }
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one hop")]
     let duration_s = ended_at.since(now) as f64 / 1000.0;
     tracing::info!(
@@ -128,19 +139,53 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     Ok(Ran { label, ended })
 }
 
+/// A run that has begun, now or before it was interrupted.
+struct Begun {
+    at: Position,
+    brief: Brief,
+    /// The label at its start.
+    label: Label,
+    /// When it first started.
+    began: Timestamp,
+    past: BTreeMap<u32, Past>,
+}
+
+/// Whether a hop was under way.
+enum Resumed {
+    /// In this run, which goes on.
+    Run(Box<Begun>),
+    /// And somebody else has it.
+    Taken,
+    /// It starts anew.
+    Nothing,
+}
+
+/// Takes up the run that the hop was in when it was interrupted, if its component is the one that serves.
+async fn resumed(worker: &Worker, leased: &Leased, row: &Row, agent: &Agent) -> Result<Resumed, StoreError> {
+    let under_way = matches!(row.status.as_str(), "running" | "parked") && row.digest.as_ref() == Some(&agent.digest);
+    let at = Position { task: leased.task.id.clone(), hop: row.seq, run: row.run, seq: 0 };
+    let behind = if under_way { journal::behind(&worker.world.db, &at).await? } else { None };
+    let Some(behind) = behind else { return Ok(Resumed::Nothing) };
+    let input: Input = serde_json::from_str(&behind.input)?;
+    if !hops::resume(&worker.world.db, at.clone(), leased.lease).await? {
+        return Ok(Resumed::Taken);
+    }
+    let (label, began) = (input.label, input.now);
+    Ok(Resumed::Run(Box::new(Begun { at, brief: input.brief(&leased.task), label, began, past: behind.calls })))
+}
+
 /// What a run starts from.
 struct Start<'s> {
     worker: &'s Worker,
     leased: &'s Leased,
     agent: &'s Arc<Agent>,
-    at: Position,
     label: Label,
     now: Timestamp,
 }
 
 impl Start<'_> {
     /// The state of a fresh instance, ready to execute.
-    async fn instance(self, until: Until) -> Hop {
+    async fn instance(self, at: Position, past: BTreeMap<u32, Past>, until: Until) -> Hop {
         let limits = self.agent.grant.limits();
         let world = self.worker.world.clone();
         // The wall clock starts when the guest may: waiting for its turn is not billed to it.
@@ -156,13 +201,14 @@ impl Start<'_> {
             clock: GuestClock::starting(self.now),
             last_lines: VecDeque::new(),
             trace_id: self.leased.task.trace_id.clone(),
-            span: spans::of_run(self.leased, self.at.hop, self.at.run),
+            span: spans::of_run(self.leased, at.hop, at.run),
             mode: self.agent.manifest.mode.clone(),
             queued: None,
             parked: self.leased.task.parked_at.is_some(),
             waited: false,
             permit,
-            at: self.at,
+            at,
+            past,
             memory: Memory::mib(limits.memory_mib),
             wasi: wasmtime_wasi::WasiCtx::default(),
             table: wasmtime::component::ResourceTable::new(),
@@ -200,9 +246,10 @@ impl Start<'_> {
     }
 
     /// An earlier task of the conversation: what was asked, and what was answered.
-    fn turn(&self, task: &Task) -> Vec<(&'static str, String, Timestamp)> {
-        let asked = ("user", self.open(&task.content), task.created_at);
-        let answered = task.output.as_ref().map(|text| ("assistant", self.open(text), task.finished_at.unwrap_or(task.created_at)));
+    fn turn(&self, task: &Task) -> Vec<(String, String, Timestamp)> {
+        let asked = ("user".to_owned(), self.open(&task.content), task.created_at);
+        let answered =
+            task.output.as_ref().map(|text| ("assistant".to_owned(), self.open(text), task.finished_at.unwrap_or(task.created_at)));
         [Some(asked), answered].into_iter().flatten().collect()
     }
 
@@ -213,43 +260,5 @@ impl Start<'_> {
             .filter(|other| other.id != REPORTER && self.agent.grant.hands_to(&other.id))
             .map(|other| [other.id.clone(), other.name.clone(), other.purpose.clone(), other.mode.clone()])
             .collect()
-    }
-
-    /// Entry 0 of the run: everything that it starts from, so that it can be repeated.
-    fn input(&self, brief: &Brief) -> Result<(Opening, Closing), StoreError> {
-        let handed = brief.handed.iter();
-        let handed: Vec<_> = handed.map(|one| json!({ "agent": one.agent, "outcome": one.outcome, "tier": one.tier })).collect();
-        let input = json!({
-            "content": brief.content,
-            "conversation": brief.conversation,
-            "handed": handed,
-            "colleagues": brief.colleagues,
-            "limits": brief.limits,
-            "extra": brief.extra,
-            "label": self.label,
-            "seed": format!("{}/{}", self.at.task, self.at.hop),
-            "now": self.now,
-        });
-        let request = serde_json_canonicalizer::to_string(&input)?;
-        let opening = Opening {
-            at: self.at.clone(),
-            lease: self.leased.lease,
-            kind: "run.input",
-            fingerprint: id::digest(request.as_bytes()),
-            request,
-            label: self.label,
-            started_at: self.now,
-        };
-        let closing = Closing {
-            state: "done",
-            answer: "null".into(),
-            tries: "[]".into(),
-            destination: None,
-            label: self.label,
-            usage: None,
-            wrote: None,
-            finished_at: self.now,
-        };
-        Ok((opening, closing))
     }
 }

@@ -4,6 +4,7 @@
 //! the lease and the place in memory.
 
 mod hop;
+mod input;
 mod lease;
 mod spans;
 mod sweep;
@@ -119,7 +120,7 @@ impl Worker {
         tokio::select! {
             () = kept => {
                 tracing::warn!(event = "lease_lost", task_id = task.id, lease, "lost the lease of task {}", task.id);
-                ours = self.withdrawn(&leased).await;
+                ours = self.broken_off(&leased).await;
             }
             worked = hops => match worked {
                 Ok(Ok(())) => {}
@@ -169,6 +170,8 @@ impl Worker {
                 chance: rand::random(),
             };
             let step = next(situation, ended.as_ref(), serves);
+            // It looked like one that will be resumed, and was not reported.
+            let gives_up = matches!((&ended, &step), (Err(Fault::Backend { .. }), Step::Fail(..)));
             let finished = Finished {
                 seq: current.seq,
                 agent: current.agent.clone(),
@@ -181,6 +184,10 @@ impl Worker {
                 Some(Settled::GoesOn) => {
                     (label, attempts) = (ran.label, 0);
                     trouble = Trouble::default();
+                }
+                Some(Settled::Ended) if gives_up => {
+                    self.broken_off(leased).await;
+                    return Ok(());
                 }
                 Some(Settled::Ended) | None => return Ok(()),
             }
@@ -200,8 +207,8 @@ impl Worker {
         Trouble { count: before.count + u32::from(own), last: Some(id::now()), ..before }
     }
 
-    /// Reports the run of a task that was taken away for good; `false` if somebody else goes on with it, and reports it then.
-    async fn withdrawn(&self, leased: &Leased) -> bool {
+    /// Reports the run of a task that was broken off for good; `false` if somebody goes on with it, and reports it then.
+    async fn broken_off(&self, leased: &Leased) -> bool {
         let hops = hops::of(&self.world.db, &leased.task.id).await.unwrap_or_default();
         let cut = hops.last().filter(|row| row.lease == leased.lease && row.status == "failed");
         if let Some(row) = cut {
@@ -240,7 +247,7 @@ impl Worker {
                 Box::pin(async move {
                     let held = leases::settle(tx, (&id, lease), None, rest, now).await?;
                     if held {
-                        hops::interrupt(tx, &id).await?;
+                        hops::park(tx, &id).await?;
                     }
                     Ok(held)
                 })
@@ -281,7 +288,7 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
     let now = id::now();
     let (task, lease) = (leased.task.id.clone(), leased.lease);
     let Finished { seq, agent, ended, label, step, trouble } = finished;
-    let goes_on = matches!(step, Step::Hop(_));
+    let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_)));
     let told = Told::of(&step, &ended);
     let fault = ended.as_ref().err().map(ToString::to_string);
     let settlement = settlement(&step, &ended, trouble, now);
@@ -292,7 +299,9 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
                     None => leases::advance(tx, (&task, lease), label).await?,
                     Some(how) => leases::settle(tx, (&task, lease), Some(label), how, now).await?,
                 };
-                if held {
+                if held && parks {
+                    hops::park(tx, &task).await?;
+                } else if held {
                     let how = ended.as_ref().map_err(|_| fault.as_deref().unwrap_or_default());
                     hops::end(tx, (&task, seq), how, label, now).await?;
                     if let Step::Hop(follower) = &step {

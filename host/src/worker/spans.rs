@@ -97,33 +97,22 @@ pub(super) fn ran(traces: &Traces, leased: &Leased, run: &Run<'_>, (began, ended
 
 const GONE: &str = "the host that worked on it is gone";
 
-/// A lease that a crash swallowed: what was done under it hangs below.
+/// A lease that a crash swallowed. Its last run goes on under the next one, and is reported by whoever ends it.
 pub(super) fn lost_lease(traces: &Traces, leased: &Leased, number: i64, (began, now): (Timestamp, Timestamp)) {
     traces.record(|| Span { error: Some(GONE.to_owned()), ..lease(leased, number, "", (began, now)) });
 }
 
-/// A run that a crash swallowed, and the lease under it.
-pub(super) fn lost(traces: &Traces, leased: &Leased, row: &Row, (began, now): (Timestamp, Timestamp)) {
-    lost_lease(traces, leased, row.lease, (began, now));
-    interrupted(traces, leased, row, GONE, now);
-}
-
-/// A run that was broken off because its task was cancelled.
+/// A run that was broken off for good: its task was cancelled, or it gave up on its server.
 pub(super) fn cut(traces: &Traces, leased: &Leased, row: &Row, now: Timestamp) {
-    interrupted(traces, leased, row, "the task was cancelled", now);
-}
-
-fn interrupted(traces: &Traces, leased: &Leased, row: &Row, said: &str, now: Timestamp) {
     let began = row.started_at.unwrap_or(leased.task.waiting_since);
-    let digest = row.digest.as_deref().unwrap_or_default();
     let run = Run {
         agent: &row.agent,
         hop: row.seq,
         run: row.run,
         lease: row.lease,
-        digest,
+        digest: row.digest.as_deref().unwrap_or_default(),
         outcome: "interrupted",
-        error: Some(said.to_owned()),
+        error: row.error.as_ref().map(shown),
     };
     ran(traces, leased, &run, (began, now));
 }

@@ -203,6 +203,13 @@ impl Model {
         tokio::time::timeout(super::PATIENCE, self.script.asked.notified()).await.expect("the model is asked");
     }
 
+    /// Waits until so many requests have come in all.
+    pub async fn heard_so_many(&self, most: usize) {
+        while self.heard().len() < most {
+            self.asked().await;
+        }
+    }
+
     /// Every request so far.
     pub fn heard(&self) -> Vec<Value> {
         assert_eq!(*self.script.faults.lock().unwrap(), Vec::<String>::new(), "requests that a real server would refuse");
