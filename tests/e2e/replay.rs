@@ -5,12 +5,14 @@ use sqlx::Connection;
 
 use crate::support::fake::Order;
 use crate::support::ground::{Ground, Store, on_both_grounds};
+use crate::support::guests;
 
 on_both_grounds![
     a_killed_run_goes_on_and_asks_nothing_twice,
     a_run_that_waited_for_a_server_goes_on,
     a_drained_run_goes_on_after_the_restart,
     a_run_that_asks_for_something_else_than_before_fails_and_says_so,
+    a_run_goes_on_with_its_own_component_when_the_file_is_gone,
 ];
 
 /// The note-maker's first answer does not fit, so that it asks twice.
@@ -90,4 +92,24 @@ async fn a_run_that_asks_for_something_else_than_before_fails_and_says_so(ground
     let message = task["error"]["message"].as_str().unwrap();
     assert!(message.contains("call 1.1.1 was `model.complete` (another)"), "{message}");
     assert_eq!(model.heard().len(), 2, "nothing was asked");
+}
+
+async fn a_run_goes_on_with_its_own_component_when_the_file_is_gone(ground: Ground) {
+    let model = ground.model().await;
+    model.order(asks_twice());
+    let setup = ground.setup(&model).await;
+    let agents = guests::with(&[], setup.folder.path());
+    let host = setup.agents(agents.clone()).start().await;
+    let id = host.submit(json!({ "target_agent": "note-maker" })).await;
+    model.heard_so_many(2).await;
+    let setup = host.kill().await;
+    std::fs::remove_file(agents.join("note-maker.wasm")).unwrap();
+    let host = setup.start().await;
+    model.release();
+    let task = host.task(&id, "done").await;
+    assert_eq!((&task["hops"][0]["run"], model.heard().len()), (&json!(1), 4));
+    let (_, shown) = host.get("/agents").await;
+    let serving: Vec<&str> =
+        shown["agents"].as_array().unwrap().iter().map(|one| one["manifest"]["id"].as_str().unwrap()).collect();
+    assert_eq!(serving, ["reporter", "triager"], "nothing new is started with it");
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, house};
 use crate::config::Config;
-use crate::fleet::{components, validate};
+use crate::fleet::{files, validate};
 
 pub(super) async fn run(config: &Config, as_json: bool, grants: bool) -> anyhow::Result<Exit> {
     if grants {
@@ -21,7 +21,7 @@ pub(super) async fn run(config: &Config, as_json: bool, grants: bool) -> anyhow:
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(["agent", "mode", "version", "digest", "state"]);
     let mut all: Vec<Value> = Vec::new();
-    for file in components(&config.agents.dir) {
+    for file in files(&config.agents.dir) {
         let report = validate::examine(&engine, &cache, config, &file).await;
         let state = report.verdict.as_ref().map_or_else(|complaints| complaints.join("\n"), |_| "serves".to_owned());
         let short: String = report.digest.chars().take(12).collect();

@@ -38,7 +38,9 @@ impl House {
         let db = Db::open(&config.database_url()).await?;
         let vault = Vault::open(&config.vault)?;
         let (engine, cache) = sandbox(&config)?;
+        let config = Arc::new(config);
         let fleet = Arc::new(Fleet::load(&engine, &cache, &config).await);
+        fleet.keep(&db).await?;
         let collector = std::iter::once(config.telemetry.otlp_endpoint.as_str());
         let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()).chain(collector))?;
         let traces = match config.telemetry.otlp_endpoint.is_empty() {
@@ -53,7 +55,6 @@ impl House {
             live: Live::new(),
             traces: traces.clone(),
         };
-        let config = Arc::new(config);
         let worker = Worker {
             world: world.clone(),
             fleet: fleet.clone(),

@@ -6,7 +6,7 @@ pub mod validate;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use policy::grant::Grant;
 use policy::manifest::Manifest;
@@ -18,6 +18,7 @@ use crate::id;
 use crate::metrics::{self, name};
 use crate::runtime::Ready;
 use crate::runtime::engine::Cache;
+use crate::store::{Db, StoreError, components};
 
 /// An agent that serves.
 pub struct Agent {
@@ -33,6 +34,13 @@ pub struct Agent {
     pub loaded_at: Timestamp,
 }
 
+impl validate::Accepted {
+    fn agent(self, digest: String) -> Agent {
+        let Self { manifest, grant, ready } = self;
+        Agent { manifest, grant: Arc::new(grant), digest, ready, loaded_at: id::now() }
+    }
+}
+
 /// A file that does not serve.
 #[derive(Clone, Debug)]
 pub struct Rejected {
@@ -46,23 +54,33 @@ pub struct Rejected {
 pub struct Fleet {
     agents: BTreeMap<String, Arc<Agent>>,
     rejected: Vec<Rejected>,
+    engine: Engine,
+    cache: Cache,
+    config: Arc<Config>,
+    /// Former components, by digest, for runs that they started.
+    former: Mutex<BTreeMap<String, Arc<Agent>>>,
 }
 
 impl Fleet {
     /// Loads every `*.wasm` of the configured folder.
-    pub async fn load(engine: &Engine, cache: &Cache, config: &Config) -> Self {
-        let mut fleet = Self { agents: BTreeMap::new(), rejected: Vec::new() };
-        for path in components(&config.agents.dir) {
+    pub async fn load(engine: &Engine, cache: &Cache, config: &Arc<Config>) -> Self {
+        let mut fleet = Self {
+            agents: BTreeMap::new(),
+            rejected: Vec::new(),
+            engine: engine.clone(),
+            cache: cache.clone(),
+            config: config.clone(),
+            former: Mutex::default(),
+        };
+        for path in files(&config.agents.dir) {
             let report = validate::examine(engine, cache, config, &path).await;
             let (file, digest) = (report.file, report.digest);
             match report.verdict {
                 Ok(accepted) => {
-                    let manifest = accepted.manifest;
-                    tracing::info!(event = "agent_loaded", agent = manifest.id, digest, "agent {} is loaded", manifest.id);
-                    metrics::set(name::LOADED, 1.0, &[("agent", &manifest.id), ("digest", &digest)]);
-                    let agent =
-                        Agent { grant: Arc::new(accepted.grant), ready: accepted.ready, digest, loaded_at: id::now(), manifest };
-                    fleet.agents.insert(agent.manifest.id.clone(), Arc::new(agent));
+                    let id = accepted.manifest.id.clone();
+                    tracing::info!(event = "agent_loaded", agent = id, digest, "agent {id} is loaded");
+                    metrics::set(name::LOADED, 1.0, &[("agent", &id), ("digest", &digest)]);
+                    fleet.agents.insert(id, Arc::new(accepted.agent(digest)));
                 }
                 Err(complaints) => {
                     tracing::error!(event = "agent_rejected", file, complaints = complaints.join("; "), "{file} does not serve");
@@ -71,6 +89,50 @@ impl Fleet {
             }
         }
         fleet
+    }
+
+    /// Keeps every component that serves for the runs that it will start, and drops those that nobody needs any more.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn keep(&self, db: &Db) -> Result<(), StoreError> {
+        let kept = components::kept(db).await?;
+        for agent in self.agents().filter(|agent| !kept.contains(&agent.digest)) {
+            let path = self.config.agents.dir.join(format!("{}.wasm", agent.manifest.id));
+            // A file that was changed since is another component: it is kept when it serves.
+            if let Some(bytes) = std::fs::read(path).ok().filter(|bytes| id::digest(bytes) == agent.digest) {
+                components::keep(db, agent.digest.clone(), bytes).await?;
+            }
+        }
+        for digest in kept.into_iter().filter(|digest| !self.agents().any(|agent| agent.digest == *digest)) {
+            components::drop_unneeded(db, digest).await?;
+        }
+        Ok(())
+    }
+
+    /// The component that started a run, with the operator's grants of now; `None` if it is not kept or may not serve any more.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn former(&self, db: &Db, id: &str, digest: &str) -> Result<Option<Arc<Agent>>, StoreError> {
+        if let Some(agent) = self.former.lock().unwrap_or_else(PoisonError::into_inner).get(digest) {
+            return Ok(Some(agent.clone()));
+        }
+        let Some(bytes) = components::bytes(db, digest).await? else { return Ok(None) };
+        let report = validate::examine_bytes(&self.engine, &self.cache, &self.config, format!("{id}.wasm"), Ok(bytes)).await;
+        match report.verdict {
+            Ok(accepted) if report.digest == digest => {
+                let agent = Arc::new(accepted.agent(report.digest));
+                self.former.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), agent.clone());
+                Ok(Some(agent))
+            }
+            Ok(_) => Ok(None),
+            Err(complaints) => {
+                let why = complaints.join("; ");
+                tracing::warn!(event = "agent_rejected", agent = id, digest, why, "a run cannot go on with its component: {why}");
+                Ok(None)
+            }
+        }
     }
 
     /// The agent of that id, if it serves.
@@ -99,7 +161,7 @@ impl Fleet {
 
 /// The component files of a folder, by name. A folder that is not there has none.
 #[must_use]
-pub fn components(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries
         .filter_map(Result::ok)

@@ -48,16 +48,36 @@ pub struct Accepted {
 /// Examines one file.
 pub async fn examine(engine: &Engine, cache: &Cache, config: &Config, path: &Path) -> Report {
     let file = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let bytes = std::fs::read(path).map_err(|error| vec![format!("cannot be read: {error}")]);
+    examine_bytes(engine, cache, config, file, bytes).await
+}
+
+/// Examines a component that would be found in a file of that name.
+pub async fn examine_bytes(
+    engine: &Engine,
+    cache: &Cache,
+    config: &Config,
+    file: String,
+    bytes: Result<Vec<u8>, Vec<String>>,
+) -> Report {
     let mut report = Report { file, digest: String::new(), bytes: 0, imports: Vec::new(), manifest: None, verdict: Err(vec![]) };
-    report.verdict = judge(engine, cache, config, path, &mut report).await;
+    report.verdict = match bytes {
+        Ok(bytes) => judge(engine, cache, config, &bytes, &mut report).await,
+        Err(complaints) => Err(complaints),
+    };
     report
 }
 
-async fn judge(engine: &Engine, cache: &Cache, config: &Config, path: &Path, report: &mut Report) -> Result<Accepted, Vec<String>> {
-    let bytes = std::fs::read(path).map_err(|error| vec![format!("cannot be read: {error}")])?;
-    report.digest = id::digest(&bytes);
+async fn judge(
+    engine: &Engine,
+    cache: &Cache,
+    config: &Config,
+    bytes: &[u8],
+    report: &mut Report,
+) -> Result<Accepted, Vec<String>> {
+    report.digest = id::digest(bytes);
     report.bytes = bytes.len() as u64;
-    let component = compile(engine, cache, &bytes).map_err(|complaint| vec![complaint])?;
+    let component = compile(engine, cache, bytes).map_err(|complaint| vec![complaint])?;
     let world = component.component_type();
     report.imports = world.imports(engine).map(|(name, _)| name.to_owned()).collect();
     if !world.exports(engine).any(|(name, _)| name == EXPORT) {

@@ -11,6 +11,7 @@ mod writer;
 pub mod artefacts;
 pub mod backends;
 pub mod backup;
+pub mod components;
 pub mod forget;
 pub mod bench;
 pub mod hops;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::grant::Grant;
 use policy::next::{Fault, REPORTER};
 use policy::task::{Handed, Outcome, Timestamp};
 use policy::tier::{Clearance, Label, Labelled};
@@ -32,15 +33,41 @@ pub(super) struct Ran {
     pub(super) label: Label,
     /// The outcome or the fault; `None` if nobody decided anything: the task goes back as it was.
     pub(super) ended: Option<Result<Outcome, Fault>>,
+    /// What the component that ran may do.
+    pub(super) grant: Option<Arc<Grant>>,
+}
+
+impl Ran {
+    /// It did not run, for that reason if there is one.
+    fn not(label: Label, why: Option<Fault>) -> Self {
+        Self { label, ended: why.map(Err), grant: None }
+    }
+}
+
+/// Whether a run of the hop was interrupted.
+fn under_way(row: &Row) -> bool {
+    matches!(row.status.as_str(), "running" | "parked")
+}
+
+/// The component that works on a hop: the one that started its run, or the one that serves.
+async fn serving(worker: &Worker, row: &Row) -> Result<Option<Arc<Agent>>, StoreError> {
+    let serves = worker.fleet.agent(&row.agent);
+    match row.digest.as_deref().filter(|_| under_way(row)) {
+        Some(digest) if serves.is_none_or(|agent| agent.digest != digest) => {
+            let former = worker.fleet.former(&worker.world.db, &row.agent, digest).await?;
+            Ok(former.or_else(|| serves.cloned()))
+        }
+        Some(_) | None => Ok(serves.cloned()),
+    }
 }
 
 /// Runs the last of `rows`.
 pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: Label, until: Until) -> Result<Ran, StoreError> {
-    let Some((row, former)) = rows.split_last() else { return Ok(Ran { label, ended: None }) };
-    let Some(agent) = worker.fleet.agent(&row.agent) else {
+    let Some((row, former)) = rows.split_last() else { return Ok(Ran::not(label, None)) };
+    let Some(agent) = &serving(worker, row).await? else {
         // It may be back after the next start: the task waits for it.
         let fault = Fault::Away(format!("agent `{}` is not loaded: see `host agents`", row.agent));
-        return Ok(Ran { label, ended: Some(Err(fault)) });
+        return Ok(Ran::not(label, Some(fault)));
     };
     let handed: Vec<Handed> = former.iter().filter_map(Row::handed).collect();
     let earlier = tasks::conversation(&worker.world.db, &leased.task, TURNS).await?;
@@ -53,7 +80,7 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
             row.agent,
             agent.grant.at()
         ));
-        return Ok(Ran { label, ended: Some(Err(fault)) });
+        return Ok(Ran::not(label, Some(fault)));
     }
     let now = id::now();
     let traces = &worker.world.traces;
@@ -76,7 +103,7 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
             at.map(|at| Begun { at, brief, label, began: now, past: BTreeMap::new() })
         }
     };
-    let Some(Begun { at, brief, label: at_start, began, past }) = begun else { return Ok(Ran { label, ended: None }) };
+    let Some(Begun { at, brief, label: at_start, began, past }) = begun else { return Ok(Ran::not(label, None)) };
     let (run, replays) = (at.run, past.len());
 
     let task = &leased.task;
@@ -136,7 +163,7 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         Err(runtime::Ended::Fault(fault)) => Some(Err(fault)),
         Err(runtime::Ended::Ours(_)) => None,
     };
-    Ok(Ran { label, ended })
+    Ok(Ran { label, ended, grant: Some(agent.grant.clone()) })
 }
 
 /// A run that has begun, now or before it was interrupted.
@@ -162,9 +189,9 @@ enum Resumed {
 
 /// Takes up the run that the hop was in when it was interrupted, if its component is the one that serves.
 async fn resumed(worker: &Worker, leased: &Leased, row: &Row, agent: &Agent) -> Result<Resumed, StoreError> {
-    let under_way = matches!(row.status.as_str(), "running" | "parked") && row.digest.as_ref() == Some(&agent.digest);
+    let same = under_way(row) && row.digest.as_ref() == Some(&agent.digest);
     let at = Position { task: leased.task.id.clone(), hop: row.seq, run: row.run, seq: 0 };
-    let behind = if under_way { journal::behind(&worker.world.db, &at).await? } else { None };
+    let behind = if same { journal::behind(&worker.world.db, &at).await? } else { None };
     let Some(behind) = behind else { return Ok(Resumed::Nothing) };
     let input: Input = serde_json::from_str(&behind.input)?;
     if !hops::resume(&worker.world.db, at.clone(), leased.lease).await? {

@@ -154,8 +154,7 @@ impl Worker {
                 self.give_back(leased).await;
                 return Ok(());
             };
-            let grant = self.fleet.agent(&current.agent).map(|agent| agent.grant.clone());
-            let may_hand = |to: &str| grant.as_ref().is_some_and(|grant| grant.hands_to(to));
+            let may_hand = |to: &str| ran.grant.as_ref().is_some_and(|grant| grant.hands_to(to));
             let serves = |id: &str| self.fleet.serves(id);
             let ended = ended.and_then(|outcome| sensible(&current.agent, outcome, serves, may_hand));
             trouble = self.suffered(trouble, &ended);
