@@ -38,5 +38,7 @@ async fn two_hosts_share_200_tasks_and_survive_the_kill_of_one() {
     let (first, second) = (done(&lines), done(&other.log()));
     assert!(!first.is_empty() && !second.is_empty(), "{} and {} tasks", first.len(), second.len());
     assert!(first.is_disjoint(&second), "no task was ended by both");
-    assert_eq!(other.notes("inbox/drafts").len(), TASKS, "one note each");
+    // A file that was being written when its host died keeps its temporary name.
+    let notes = other.notes("inbox/drafts").into_iter().filter(|name| !name.starts_with('.')).count();
+    assert_eq!(notes, TASKS, "one note each");
 }

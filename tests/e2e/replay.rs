@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use crate::support::fake::Order;
 use crate::support::ground::{Ground, Store, on_both_grounds};
-use crate::support::guests;
+use crate::support::{Setup, guests};
 
 on_both_grounds![
     a_killed_run_goes_on_and_asks_nothing_twice,
@@ -13,6 +13,7 @@ on_both_grounds![
     a_drained_run_goes_on_after_the_restart,
     a_run_that_asks_for_something_else_than_before_fails_and_says_so,
     a_run_goes_on_with_its_own_component_when_the_file_is_gone,
+    a_run_whose_input_cannot_be_read_starts_anew,
 ];
 
 /// The note-maker's first answer does not fit, so that it asks twice.
@@ -67,7 +68,6 @@ async fn a_drained_run_goes_on_after_the_restart(ground: Ground) {
 }
 
 async fn a_run_that_asks_for_something_else_than_before_fails_and_says_so(ground: Ground) {
-    const SQL: &str = "update journal set fingerprint = 'another' where seq = 1";
     let model = ground.model().await;
     model.order(asks_twice());
     let host = ground.setup(&model).await.start().await;
@@ -75,17 +75,7 @@ async fn a_run_that_asks_for_something_else_than_before_fails_and_says_so(ground
     model.heard_so_many(2).await;
     let setup = host.kill().await;
     // As if the same component had asked something else: its journal says so.
-    match ground.store {
-        Store::Sqlite => {
-            let url = format!("sqlite://{}", setup.folder.path().join("data/host.db").display());
-            let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-            sqlx::query(SQL).execute(&mut connection).await.unwrap();
-        }
-        Store::Postgres => {
-            let mut connection = sqlx::PgConnection::connect(setup.database.as_ref().unwrap()).await.unwrap();
-            sqlx::query(SQL).execute(&mut connection).await.unwrap();
-        }
-    }
+    tampered(ground, &setup, "update journal set fingerprint = 'another' where seq = 1").await;
     let host = setup.start().await;
     let task = host.task(&id, "failed").await;
     assert_eq!(task["error"]["code"], "replay_divergence");
@@ -112,4 +102,35 @@ async fn a_run_goes_on_with_its_own_component_when_the_file_is_gone(ground: Grou
     let serving: Vec<&str> =
         shown["agents"].as_array().unwrap().iter().map(|one| one["manifest"]["id"].as_str().unwrap()).collect();
     assert_eq!(serving, ["reporter", "triager"], "nothing new is started with it");
+}
+
+async fn a_run_whose_input_cannot_be_read_starts_anew(ground: Ground) {
+    let model = ground.model().await;
+    model.order(asks_twice());
+    let host = ground.setup(&model).await.start().await;
+    let id = host.submit(json!({ "target_agent": "note-maker" })).await;
+    model.heard_so_many(2).await;
+    let setup = host.kill().await;
+    // As another version would have written it.
+    tampered(ground, &setup, "update journal set request = '{\"words\":[]}' where seq = 0").await;
+    let host = setup.start().await;
+    model.release();
+    let task = host.task(&id, "done").await;
+    assert_eq!((&task["hops"][0]["run"], &task["attempts"]), (&json!(2), &json!(0)));
+    host.logged("run_not_resumed").await;
+}
+
+/// Changes the database of a host that is not running.
+async fn tampered(ground: Ground, setup: &Setup, sql: &'static str) {
+    match ground.store {
+        Store::Sqlite => {
+            let url = format!("sqlite://{}", setup.folder.path().join("data/host.db").display());
+            let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+        }
+        Store::Postgres => {
+            let mut connection = sqlx::PgConnection::connect(setup.database.as_ref().unwrap()).await.unwrap();
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+        }
+    }
 }

@@ -163,7 +163,7 @@ impl Hop {
 
     /// Whether it only does again what it did before it was interrupted.
     pub fn replays(&self) -> bool {
-        !self.past.is_empty()
+        self.past.values().any(|call| call.answer.is_some())
     }
 
     /// Text of this run, under its label.

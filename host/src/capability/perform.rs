@@ -168,19 +168,20 @@ fn replayed<C: Act>(hop: &mut Hop, opening: &Opening) -> Result<Option<Answered<
         let (before, now) = (&past.kind, C::KIND);
         return Err(Stop::Diverged(format!("call {reference} was `{before}` ({was}) and is `{now}` ({is}) now")));
     }
-    journaled(hop, past.answer.len())?;
-    hop.label = past.label;
+    let Some(answer) = past.answer else { return Ok(None) };
+    hop.label = hop.label.join(past.label);
+    journaled(hop, answer.len())?;
     hop.clock.advance(past.finished_at);
     spent(hop, past.usage.as_ref());
-    if hop.past.is_empty() {
+    if !hop.replays() {
         metrics::count(name::REPLAYS, 1, &[("result", "resumed")]);
     }
     let unreadable = |error: serde_json::Error| Stop::Diverged(format!("the answer of call {reference} cannot be read: {error}"));
     if past.state != "done" {
-        return Ok(Some(Err(serde_json::from_str(&past.answer).map_err(unreadable)?)));
+        return Ok(Some(Err(serde_json::from_str(&answer).map_err(unreadable)?)));
     }
-    let answer = serde_json::from_str(&past.answer).map_err(unreadable)?;
-    Ok(Some(Ok(Told { reference: reference.clone(), answer, label: past.label, destination: past.destination, usage: past.usage })))
+    let answer = serde_json::from_str(&answer).map_err(unreadable)?;
+    Ok(Some(Ok(Told { reference: reference.clone(), answer, label: hop.label, destination: past.destination, usage: past.usage })))
 }
 
 /// Counts what a model used against the limits of the run.

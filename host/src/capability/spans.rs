@@ -34,7 +34,11 @@ pub(super) struct Ended<'e> {
 
 /// Records the span of a call; `None` for one whose arguments made no sense.
 pub(super) fn called<C: Act>(hop: &Hop, call: Option<&C>, ended: &Ended<'_>) {
-    queued(hop, &ended.reference);
+    record(hop, call, ended, what::call(&hop.at.task, &ended.reference));
+}
+
+fn record<C: Act>(hop: &Hop, call: Option<&C>, ended: &Ended<'_>, id: String) {
+    queued(hop, &id);
     hop.world.traces.record(|| {
         let plain = || Seen { name: ended.kind.into(), kind: SpanKind::Internal, facts: Vec::new() };
         let seen = call.map_or_else(plain, |call| call.seen(&hop.world, ended.destination));
@@ -49,7 +53,7 @@ pub(super) fn called<C: Act>(hop: &Hop, call: Option<&C>, ended: &Ended<'_>) {
         let error = ended.error.map(|error| crate::telemetry::shown(&hop.labelled(error.to_string())));
         facts.extend(ended.error.map(|error| fact("error.type", error.kind())));
         Span {
-            at: hop.span.with(&what::call(&hop.at.task, &ended.reference)),
+            at: hop.span.with(&id),
             below: Some(hop.span),
             name: seen.name,
             kind: seen.kind,
@@ -74,15 +78,16 @@ pub(super) fn unanswered<C: Act>(hop: &Hop, call: &C, opening: &Opening, stop: &
         began: opening.started_at,
         ended: crate::id::now(),
     };
-    called(hop, Some(call), &ended);
+    // The call is made again when its run is resumed: each try is a span of its own.
+    record(hop, Some(call), &ended, what::attempt(&hop.at.task, &ended.reference, hop.tenure.lease));
 }
 
 /// Records that a call waited for its turn at a busy server: with the call, since a wait alone would hang below nothing.
-fn queued(hop: &Hop, reference: &str) {
+fn queued(hop: &Hop, call: &str) {
     let Some((began, ended)) = hop.queued.filter(|(began, ended)| began < ended) else { return };
     hop.world.traces.record(|| Span {
-        at: hop.span.with(&what::turn(&hop.at.task, reference)),
-        below: Some(hop.span.with(&what::call(&hop.at.task, reference))),
+        at: hop.span.with(&what::turn(call)),
+        below: Some(hop.span.with(call)),
         name: "wait for a turn".into(),
         kind: SpanKind::Internal,
         began,

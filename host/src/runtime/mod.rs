@@ -27,7 +27,7 @@ use crate::metrics::{self, name};
 
 pub use brief::Brief;
 
-/// How long a resumed run may compute until it is where it was, in milliseconds.
+/// How long a resumed run may compute until it is where it was, in milliseconds; longer only if it could take longer live.
 const REPLAY_CPU_MS: u64 = 10_000;
 /// Bounds of `describe`, which runs before any manifest is known.
 const BOOTSTRAP_MIB: u64 = 64;
@@ -152,7 +152,10 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
         None => Err(Ended::Fault(Fault::Limit("wall_s: the run took longer than that".into()))),
     };
     let mut hop = store.into_data();
-    let ended = match said(&mut hop, &output) {
+    // One that will be resumed prints it all again.
+    let resumes = matches!(&ended, Err(Ended::Ours(_) | Ended::Fault(Fault::Backend { .. })));
+    let printed = if resumes { Ok(()) } else { said(&mut hop, &output) };
+    let ended = match printed {
         // A guest whose output is full crashes on it: the limit is the reason, not the crash.
         Err(stop) if ended.is_err() => Err(stopped(stop)),
         Ok(()) | Err(_) => ended,
@@ -181,9 +184,10 @@ fn tick(hop: &mut Hop) -> wasmtime::Result<UpdateDeadline> {
     if hop.replays() {
         // What it does again was billed before; it has a budget of its own (design §5).
         hop.spent.replay_ms += tick;
-        return match hop.spent.replay_ms <= REPLAY_CPU_MS {
+        let most = hop.grant.limits().cpu_ms.max(REPLAY_CPU_MS);
+        return match hop.spent.replay_ms <= most {
             true => Ok(UpdateDeadline::Yield(1)),
-            false => Err(Stop::Limit(format!("replay takes longer than {REPLAY_CPU_MS} ms")).into()),
+            false => Err(Stop::Limit(format!("replay takes longer than {most} ms")).into()),
         };
     }
     hop.spent.cpu_ms += tick;

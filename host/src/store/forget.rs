@@ -79,6 +79,9 @@ async fn task(tx: &mut Tx<'_>, id: &str, now: Timestamp) -> Result<bool, StoreEr
     const ALONE: &str = "update task set conversation_id = $2 where id = $1 \
          and not exists (select 1 from task other where other.conversation_id = task.conversation_id and other.id <> task.id)";
 
+    const ANEW: &str = "update hop set status = 'pending' where status = 'parked' \
+         and task in (select id from task where conversation_id = $1)";
+
     type Texts = (String, Option<String>, Option<String>, Option<String>, String, String);
     let marked: Option<Texts> = within!(tx, connection => sqlx::query_as(MARK).bind(id).bind(now.0)
         .fetch_optional(&mut **connection).await)?;
@@ -93,6 +96,8 @@ async fn task(tx: &mut Tx<'_>, id: &str, now: Timestamp) -> Result<bool, StoreEr
         .execute(&mut **connection)
         .await
         .map(|_| ()))?;
+    // A run of the same conversation that waits holds what it was told of it: it starts anew.
+    within!(tx, connection => sqlx::query(ANEW).bind(&conversation).execute(&mut **connection).await.map(|_| ()))?;
     within!(tx, connection => sqlx::query(ALONE).bind(id).bind(digest(&conversation))
         .execute(&mut **connection).await.map(|_| ()))?;
     Ok(true)

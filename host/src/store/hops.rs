@@ -137,7 +137,7 @@ pub async fn start(db: &Db, digest: String, input: Opening, closing: Closing) ->
 /// Goes on with a run under another lease; `false` if that is lost.
 pub async fn resume(db: &Db, at: Position, lease: i64) -> Result<bool, StoreError> {
     const SQL: &str = "update hop set status = 'running', lease = $4 where task = $1 and seq = $2 and run = $3 \
-         and exists (select 1 from task where id = $1 and lease = $4 and status = 'running')";
+         and status in ('running', 'parked') and exists (select 1 from task where id = $1 and lease = $4 and status = 'running')";
 
     let task = at.task.clone();
     let resumed = db.write(move |tx| {

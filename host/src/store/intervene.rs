@@ -36,7 +36,7 @@ pub async fn retry(db: &Db, id: String, now: Timestamp) -> Result<bool, StoreErr
          expires_at = null \
          where id = $1 and status in ('failed', 'expired', 'cancelled') and forgotten_at is null";
     const HOP: &str = "update hop set status = 'pending', error = null, finished_at = null \
-         where task = $1 and seq = (select max(seq) from hop where task = $1) and status in ('failed', 'running')";
+         where task = $1 and seq = (select max(seq) from hop where task = $1) and status in ('failed', 'running', 'parked')";
     const WAITING: &str = "update task set run_at = $2 where id = $1 and status = 'awaiting_backend'";
 
     db.write(move |tx| {

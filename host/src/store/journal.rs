@@ -178,6 +178,7 @@ struct Told {
     input_tokens: Option<i64>,
     output_tokens: Option<i64>,
     usd_micros: Option<i64>,
+    started_at: i64,
     finished_at: Option<i64>,
 }
 
@@ -190,19 +191,19 @@ pub struct Past {
     pub fingerprint: String,
     /// `done`, `failed` or `denied`.
     pub state: String,
-    /// JSON of the result or the refusal.
-    pub answer: String,
+    /// JSON of the result or the refusal; none of a call that was only started: its truth is unknown.
+    pub answer: Option<String>,
     /// The one that answered.
     pub destination: String,
     /// The label after it.
     pub label: Label,
     /// What a model used.
     pub usage: Option<Usage>,
-    /// When it answered.
+    /// When it answered, or was made.
     pub finished_at: Timestamp,
 }
 
-/// What a run that is resumed has behind it: its input, and its calls that have an answer, by `seq`.
+/// What a run that is resumed has behind it: its input, and its calls, by `seq`.
 pub struct Behind {
     /// The request of entry 0.
     pub input: String,
@@ -213,7 +214,7 @@ pub struct Behind {
 /// What that run has behind it; `None` if it never started.
 pub async fn behind(db: &Db, at: &Position) -> Result<Option<Behind>, StoreError> {
     const SQL: &str = "select seq, kind, fingerprint, state, request, answer, destination, tier, tainted, model, input_tokens, \
-         output_tokens, usd_micros, finished_at from journal where task = $1 and hop = $2 and run = $3 order by seq";
+         output_tokens, usd_micros, started_at, finished_at from journal where task = $1 and hop = $2 and run = $3 order by seq";
 
     let rows: Vec<Told> = on!(db, pool => sqlx::query_as(SQL).bind(&at.task).bind(i64::from(at.hop)).bind(i64::from(at.run))
         .fetch_all(pool).await)?;
@@ -221,17 +222,12 @@ pub async fn behind(db: &Db, at: &Position) -> Result<Option<Behind>, StoreError
     let Some(input) = rows.next().filter(|first| first.seq == 0) else { return Ok(None) };
     let mut calls = BTreeMap::new();
     for row in rows {
-        let seq = u32::try_from(row.seq).unwrap_or(u32::MAX);
-        // One that was only started has no answer: its truth is unknown.
-        if let Some(past) = past(row)? {
-            calls.insert(seq, past);
-        }
+        calls.insert(u32::try_from(row.seq).unwrap_or(u32::MAX), past(row)?);
     }
     Ok(Some(Behind { input: input.request, calls }))
 }
 
-fn past(row: Told) -> Result<Option<Past>, StoreError> {
-    let (Some(answer), Some(finished_at)) = (row.answer, row.finished_at) else { return Ok(None) };
+fn past(row: Told) -> Result<Past, StoreError> {
     let tier = Tier::named(&row.tier).ok_or_else(|| StoreError::Unreadable(format!("label `{}` of an entry", row.tier)))?;
     let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default();
     let usage = row.model.map(|model| Usage {
@@ -240,16 +236,16 @@ fn past(row: Told) -> Result<Option<Past>, StoreError> {
         output: count(row.output_tokens),
         usd_micros: count(row.usd_micros),
     });
-    Ok(Some(Past {
+    Ok(Past {
         kind: row.kind,
         fingerprint: row.fingerprint,
         state: row.state,
-        answer,
+        answer: row.answer,
         destination: row.destination.unwrap_or_default(),
         label: Label { tier, tainted: row.tainted != 0 },
         usage,
-        finished_at: Timestamp(finished_at),
-    }))
+        finished_at: Timestamp(row.finished_at.unwrap_or(row.started_at)),
+    })
 }
 
 /// One line of a task's timeline.

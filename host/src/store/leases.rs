@@ -166,10 +166,16 @@ pub async fn expire(db: &Db, now: Timestamp) -> Result<Vec<(String, String, Stri
          error_message = 'its time to live passed before it was done; nothing was executed after that' \
          where status in ('pending', 'awaiting_backend', 'awaiting_approval') and expires_at <= $1 returning id, trace_id, source";
 
+    const HOP: &str = "update hop set status = 'failed', error = 'expired', finished_at = $2 where task = $1 and status = 'parked'";
+
     db.write(move |tx| {
         Box::pin(async move {
-            Ok(within!(tx, connection => sqlx::query_as(SQL).bind(now.0).bind(ErrorCode::TtlExpired.as_str())
-                .fetch_all(&mut **connection).await)?)
+            let expired: Vec<(String, String, String)> = within!(tx, connection => sqlx::query_as(SQL).bind(now.0)
+                .bind(ErrorCode::TtlExpired.as_str()).fetch_all(&mut **connection).await)?;
+            for (task, _, _) in &expired {
+                within!(tx, connection => sqlx::query(HOP).bind(task).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
+            }
+            Ok(expired)
         })
     })
     .await

@@ -102,10 +102,16 @@ pub mod what {
         format!("{task}/call/{reference}")
     }
 
-    /// The wait of a call for its turn.
+    /// A call that had no answer under that lease.
     #[must_use]
-    pub fn turn(task: &str, reference: &str) -> String {
-        format!("{task}/turn/{reference}")
+    pub fn attempt(task: &str, reference: &str, lease: i64) -> String {
+        format!("{task}/call/{reference}/lease/{lease}")
+    }
+
+    /// The wait of a call for its turn; `call` is what the call stands for.
+    #[must_use]
+    pub fn turn(call: &str) -> String {
+        format!("{call}/turn")
     }
 }
 

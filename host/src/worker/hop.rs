@@ -69,42 +69,30 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         let fault = Fault::Away(format!("agent `{}` is not loaded: see `host agents`", row.agent));
         return Ok(Ran::not(label, Some(fault)));
     };
-    let handed: Vec<Handed> = former.iter().filter_map(Row::handed).collect();
-    let earlier = tasks::conversation(&worker.world.db, &leased.task, TURNS).await?;
-    let label =
-        handed.iter().map(|handed| Label::of(handed.tier)).chain(earlier.iter().map(|task| task.label)).fold(label, Label::join);
-    if label.tier > agent.grant.clearance() {
-        let (tier, cleared) = (label.tier.as_str(), agent.grant.clearance().as_str());
-        let fault = Fault::Denied(format!(
-            "the task has reached {tier} and `{}` is cleared for {cleared}: set clearance in {}",
-            row.agent,
-            agent.grant.at()
-        ));
-        return Ok(Ran::not(label, Some(fault)));
-    }
     let now = id::now();
     let traces = &worker.world.traces;
-    let began = |lease| rows.iter().filter(|row| row.lease == lease).filter_map(|row| row.started_at).min();
-    if row.status == "running" {
-        spans::lost_lease(traces, leased, row.lease, (began(row.lease).unwrap_or(now), now));
-    } else if let Some(last) = former.last().filter(|last| row.lease == 0 && last.lease != leased.lease) {
-        // It settled a hop and died before it started the next.
-        spans::lost_lease(traces, leased, last.lease, (began(last.lease).unwrap_or(now), now));
-    }
+    report_lost(worker, leased, (row, former), now);
     let begun = match resumed(worker, leased, row, agent).await? {
         Resumed::Run(begun) => Some(*begun),
         Resumed::Taken => None,
         Resumed::Nothing => {
-            let at = Position { task: leased.task.id.clone(), hop: row.seq, run: 0, seq: 0 };
-            let start = Start { worker, leased, agent, label, now };
-            let brief = start.brief(handed, &earlier).await?;
-            let (input, closing) = Input::of(&brief, &at, label).entry(at, leased.lease)?;
-            let at = hops::start(&worker.world.db, agent.digest.clone(), input, closing).await?;
-            at.map(|at| Begun { at, brief, label, began: now, past: BTreeMap::new() })
+            if under_way(row) {
+                spans::cut(traces, leased, row, now);
+            }
+            match anew(worker, leased, (row, former), agent, label, now).await? {
+                Ok(begun) => begun,
+                Err((label, fault)) => return Ok(Ran::not(label, Some(fault))),
+            }
         }
     };
     let Some(Begun { at, brief, label: at_start, began, past }) = begun else { return Ok(Ran::not(label, None)) };
-    let (run, replays) = (at.run, past.len());
+    // What it will be told again was read under these labels.
+    let reached = past.values().map(|call| call.label).fold(at_start.join(label), Label::join);
+    if let Some(fault) = uncleared(agent, reached) {
+        spans::cut(traces, leased, row, now);
+        return Ok(Ran::not(reached, Some(fault)));
+    }
+    let (run, replays) = (at.run, past.values().filter(|call| call.answer.is_some()).count());
 
     let task = &leased.task;
     let (mode, name) = (&agent.manifest.mode, &row.agent);
@@ -125,7 +113,15 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     let start = Start { worker, leased, agent, label: at_start, now: brief.now };
     let hop = start.instance(at, past, until).await;
     let (hop, ended) = runtime::run(&agent.ready, hop, brief).await;
-    let label = hop.label;
+    // A label only rises, however far the run came this time.
+    let label = hop.past.values().map(|call| call.label).fold(hop.label.join(leased.task.label), Label::join);
+    let ended = match ended {
+        Ok(_) if hop.replays() => {
+            let said = "it ended before it had made the calls that it made before".to_owned();
+            Err(runtime::Ended::Fault(Fault::Diverged(said)))
+        }
+        ended => ended,
+    };
     let (outcome, why) = match &ended {
         Ok(outcome) => (outcome.kind(), String::new()),
         Err(runtime::Ended::Fault(fault)) => ("fault", fault.to_string()),
@@ -166,6 +162,58 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     Ok(Ran { label, ended, grant: Some(agent.grant.clone()) })
 }
 
+/// Why an agent may not see what carries that label, if it may not.
+fn uncleared(agent: &Agent, label: Label) -> Option<Fault> {
+    let clearance = agent.grant.clearance();
+    (label.tier > clearance).then(|| {
+        Fault::Denied(format!(
+            "the task has reached {} and `{}` is cleared for {}: set clearance in {}",
+            label.tier.as_str(),
+            agent.grant.agent(),
+            clearance.as_str(),
+            agent.grant.at()
+        ))
+    })
+}
+
+/// Reports the lease of a host that is gone: what was done under it hangs below.
+fn report_lost(worker: &Worker, leased: &Leased, (row, former): (&Row, &[Row]), now: Timestamp) {
+    let rows = || former.iter().chain([row]);
+    let began = |lease| rows().filter(|row| row.lease == lease).filter_map(|row| row.started_at).min().unwrap_or(now);
+    let lost = match former.last() {
+        _ if row.status == "running" => Some(row.lease),
+        // It settled a hop and died before it started the next.
+        Some(last) if row.lease == 0 && last.lease != leased.lease => Some(last.lease),
+        Some(_) | None => None,
+    };
+    if let Some(lease) = lost {
+        spans::lost_lease(&worker.world.traces, leased, lease, (began(lease), now));
+    }
+}
+
+/// Starts a run of its own; `None` if the lease is lost. The inner error is a run that may not start, with the label that says so.
+async fn anew(
+    worker: &Worker,
+    leased: &Leased,
+    (row, former): (&Row, &[Row]),
+    agent: &Arc<Agent>,
+    label: Label,
+    now: Timestamp,
+) -> Result<Result<Option<Begun>, (Label, Fault)>, StoreError> {
+    let handed: Vec<Handed> = former.iter().filter_map(Row::handed).collect();
+    let earlier = tasks::conversation(&worker.world.db, &leased.task, TURNS).await?;
+    let read = handed.iter().map(|handed| Label::of(handed.tier)).chain(earlier.iter().map(|task| task.label));
+    let label = read.fold(label, Label::join);
+    if let Some(fault) = uncleared(agent, label) {
+        return Ok(Err((label, fault)));
+    }
+    let at = Position { task: leased.task.id.clone(), hop: row.seq, run: 0, seq: 0 };
+    let brief = Start { worker, leased, agent, label, now }.brief(handed, &earlier).await?;
+    let (input, closing) = Input::of(&brief, &at, label).entry(at, leased.lease)?;
+    let at = hops::start(&worker.world.db, agent.digest.clone(), input, closing).await?;
+    Ok(Ok(at.map(|at| Begun { at, brief, label, began: now, past: BTreeMap::new() })))
+}
+
 /// A run that has begun, now or before it was interrupted.
 struct Begun {
     at: Position,
@@ -193,7 +241,14 @@ async fn resumed(worker: &Worker, leased: &Leased, row: &Row, agent: &Agent) -> 
     let at = Position { task: leased.task.id.clone(), hop: row.seq, run: row.run, seq: 0 };
     let behind = if same { journal::behind(&worker.world.db, &at).await? } else { None };
     let Some(behind) = behind else { return Ok(Resumed::Nothing) };
-    let input: Input = serde_json::from_str(&behind.input)?;
+    let input: Input = match serde_json::from_str(&behind.input) {
+        Ok(input) => input,
+        Err(error) => {
+            // Another version wrote it. Nothing that it did is unrepeatable, so it may start anew.
+            tracing::warn!(event = "run_not_resumed", task_id = at.task, %error, "a run starts anew: its input cannot be read: {error}");
+            return Ok(Resumed::Nothing);
+        }
+    };
     if !hops::resume(&worker.world.db, at.clone(), leased.lease).await? {
         return Ok(Resumed::Taken);
     }

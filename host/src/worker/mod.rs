@@ -101,6 +101,8 @@ impl Worker {
             let until_next = look.next.filter(|next| *next > now).map_or(i64::MAX, |next| next.since(now));
             return Ok(Err(POLL.min(Duration::from_millis(u64::try_from(until_next).unwrap_or(u64::MAX)))));
         }
+        // Of this moment: what came since the look may be more urgent than what was seen.
+        let now = id::now();
         let leased = leases::lease(&self.world.db, now, now.plus(lease::LENGTH)).await?;
         Ok(leased.ok_or(POLL))
     }
