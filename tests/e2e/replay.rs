@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::Connection;
 
-use crate::support::fake::Order;
+use crate::support::fake::{Model, Order};
 use crate::support::ground::{Ground, Store, on_both_grounds};
 use crate::support::{Setup, guests};
 
@@ -21,13 +21,20 @@ fn asks_twice() -> [Order; 2] {
     [Order::Say("no note".into()), Order::Hang]
 }
 
-async fn a_killed_run_goes_on_and_asks_nothing_twice(ground: Ground) {
+/// A host that was killed while its note-maker waited for its second answer.
+async fn killed_midway(ground: Ground) -> (Model, String, Setup) {
     let model = ground.model().await;
     model.order(asks_twice());
     let host = ground.setup(&model).await.start().await;
     let id = host.submit(json!({ "target_agent": "note-maker" })).await;
     model.heard_so_many(2).await;
-    let host = host.kill().await.start().await;
+    let setup = host.kill().await;
+    (model, id, setup)
+}
+
+async fn a_killed_run_goes_on_and_asks_nothing_twice(ground: Ground) {
+    let (model, id, setup) = killed_midway(ground).await;
+    let host = setup.start().await;
     model.release();
     let task = host.task(&id, "done").await;
     let heard = model.heard();
@@ -68,12 +75,7 @@ async fn a_drained_run_goes_on_after_the_restart(ground: Ground) {
 }
 
 async fn a_run_that_asks_for_something_else_than_before_fails_and_says_so(ground: Ground) {
-    let model = ground.model().await;
-    model.order(asks_twice());
-    let host = ground.setup(&model).await.start().await;
-    let id = host.submit(json!({ "target_agent": "note-maker" })).await;
-    model.heard_so_many(2).await;
-    let setup = host.kill().await;
+    let (model, id, setup) = killed_midway(ground).await;
     // As if the same component had asked something else: its journal says so.
     tampered(ground, &setup, "update journal set fingerprint = 'another' where seq = 1").await;
     let host = setup.start().await;
@@ -105,12 +107,7 @@ async fn a_run_goes_on_with_its_own_component_when_the_file_is_gone(ground: Grou
 }
 
 async fn a_run_whose_input_cannot_be_read_starts_anew(ground: Ground) {
-    let model = ground.model().await;
-    model.order(asks_twice());
-    let host = ground.setup(&model).await.start().await;
-    let id = host.submit(json!({ "target_agent": "note-maker" })).await;
-    model.heard_so_many(2).await;
-    let setup = host.kill().await;
+    let (model, id, setup) = killed_midway(ground).await;
     // As another version would have written it.
     tampered(ground, &setup, "update journal set request = '{\"words\":[]}' where seq = 0").await;
     let host = setup.start().await;

@@ -162,6 +162,30 @@ pub(super) async fn put(tx: &mut Tx<'_>, opening: Opening, closing: Option<Closi
         .map(|done| done.rows_affected() == 1))?)
 }
 
+/// What a call read and used.
+#[derive(sqlx::FromRow)]
+struct Read {
+    tier: String,
+    tainted: i64,
+    model: Option<String>,
+    input_tokens: Option<i64>,
+    output_tokens: Option<i64>,
+    usd_micros: Option<i64>,
+}
+
+impl Read {
+    fn label(&self) -> Result<Label, StoreError> {
+        let tier = Tier::named(&self.tier).ok_or_else(|| StoreError::Unreadable(format!("label `{}` of an entry", self.tier)))?;
+        Ok(Label { tier, tainted: self.tainted != 0 })
+    }
+
+    fn usage(self) -> Option<Usage> {
+        let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default();
+        let (input, output, usd_micros) = (count(self.input_tokens), count(self.output_tokens), count(self.usd_micros));
+        self.model.map(|model| Usage { model, input, output, usd_micros })
+    }
+}
+
 /// What a run was told, or asked and was answered, before it was interrupted.
 #[derive(sqlx::FromRow)]
 struct Told {
@@ -172,12 +196,8 @@ struct Told {
     request: String,
     answer: Option<String>,
     destination: Option<String>,
-    tier: String,
-    tainted: i64,
-    model: Option<String>,
-    input_tokens: Option<i64>,
-    output_tokens: Option<i64>,
-    usd_micros: Option<i64>,
+    #[sqlx(flatten)]
+    read: Read,
     started_at: i64,
     finished_at: Option<i64>,
 }
@@ -228,22 +248,14 @@ pub async fn behind(db: &Db, at: &Position) -> Result<Option<Behind>, StoreError
 }
 
 fn past(row: Told) -> Result<Past, StoreError> {
-    let tier = Tier::named(&row.tier).ok_or_else(|| StoreError::Unreadable(format!("label `{}` of an entry", row.tier)))?;
-    let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default();
-    let usage = row.model.map(|model| Usage {
-        model,
-        input: count(row.input_tokens),
-        output: count(row.output_tokens),
-        usd_micros: count(row.usd_micros),
-    });
     Ok(Past {
         kind: row.kind,
         fingerprint: row.fingerprint,
         state: row.state,
         answer: row.answer,
         destination: row.destination.unwrap_or_default(),
-        label: Label { tier, tainted: row.tainted != 0 },
-        usage,
+        label: row.read.label()?,
+        usage: row.read.usage(),
         finished_at: Timestamp(row.finished_at.unwrap_or(row.started_at)),
     })
 }
@@ -289,12 +301,8 @@ struct Row {
     answer: Option<String>,
     tries: String,
     destination: Option<String>,
-    tier: String,
-    tainted: i64,
-    model: Option<String>,
-    input_tokens: Option<i64>,
-    output_tokens: Option<i64>,
-    usd_micros: Option<i64>,
+    #[sqlx(flatten)]
+    read: Read,
     started_at: i64,
     finished_at: Option<i64>,
 }
@@ -303,16 +311,8 @@ impl TryFrom<Row> for Entry {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let tier = Tier::named(&row.tier).ok_or_else(|| StoreError::Unreadable(format!("label `{}` of an entry", row.tier)))?;
-        let label = Label { tier, tainted: row.tainted != 0 };
+        let (label, usage) = (row.read.label()?, row.read.usage());
         let small = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
-        let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default();
-        let usage = row.model.map(|model| Usage {
-            model,
-            input: count(row.input_tokens),
-            output: count(row.output_tokens),
-            usd_micros: count(row.usd_micros),
-        });
         Ok(Self {
             hop: small(row.hop),
             run: small(row.run),
