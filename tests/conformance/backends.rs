@@ -1,7 +1,7 @@
 //! Outages: one trial at a time, one notice, and everybody goes on.
 
 use host::store::backends::{self, LONGEST, NOTICE, Outage, PAUSE};
-use host::store::leases::Settlement;
+use host::store::leases::{Settlement, Waits};
 use host::store::{Db, StoreError, tasks};
 use policy::task::Timestamp;
 use serde_json::json;
@@ -89,10 +89,8 @@ async fn a_call_that_failed_by_itself_rests_and_lets_others_try_first(db: Db) ->
     enqueue(&db, "B", json!({}), 1).await?;
     let failed = |troubles, trouble_at: Option<i64>| Settlement::Park {
         at: Timestamp(FAR),
-        waits_for: "the model".into(),
-        backend: Some(SERVER.into()),
-        troubles,
-        trouble_at: trouble_at.map(Timestamp),
+        said: "the model".into(),
+        waits: Waits::Server { url: SERVER.into(), troubles, trouble_at: trouble_at.map(Timestamp) },
     };
     let (first, second) = (lease(&db, 2, FAR).await?.unwrap(), lease(&db, 2, FAR).await?.unwrap());
     assert!(settle(&db, &first, failed(1, Some(2)), 2).await?);

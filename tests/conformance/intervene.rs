@@ -5,12 +5,13 @@ use host::store::journal::{self, Closing, Opening, Position};
 use host::store::leases::{self, Settlement};
 use host::store::tasks::{self, Leased};
 use host::store::{Db, StoreError, forget, hops, intervene};
+use policy::call::Effect;
 use policy::task::{ErrorCode, Outcome, Timestamp};
 use policy::tier::{Clearance, Label, Labelled, Tier};
 use serde_json::json;
 
 use super::on_every_store;
-use super::tasks::{done, enqueue, lease, park, settle, start};
+use super::tasks::{done, enqueue, intend, lease, park, record, settle, start};
 
 on_every_store![
     a_cancelled_task_takes_nothing_more_from_its_worker,
@@ -56,6 +57,7 @@ fn opening(leased: &Leased, seq: u32) -> Opening {
         fingerprint: "the print".into(),
         request: json!({ "path": "a lemon.md" }).to_string(),
         label: Label::of(Tier::Internal),
+        effect: Effect::None,
         started_at: Timestamp(3),
     }
 }
@@ -66,7 +68,7 @@ async fn a_cancelled_task_takes_nothing_more_from_its_worker(db: Db) -> Result<(
     assert_eq!(start(&db, &leased, 2).await?, Some(1));
     assert!(cancel(&db, "A", 3).await?);
     assert!(!leases::beat(&db, "A".into(), leased.lease, Timestamp(99)).await?);
-    assert!(!journal::start(&db, opening(&leased, 1), None).await?);
+    assert!(!intend(&db, opening(&leased, 1), None).await?);
     assert!(!settle(&db, &leased, done(), 4).await?);
     let task = tasks::find(&db, "A").await?.unwrap();
     let (code, message) = task.error.unwrap();
@@ -185,10 +187,11 @@ async fn sour(db: &Db, id: &'static str) -> Result<(), StoreError> {
         destination: Some("vault".into()),
         label: Label::of(Tier::Internal),
         usage: Some(journal::Usage { model: "fake:7b".into(), input: 42, output: 7, usd_micros: 9 }),
+        bill: None,
         wrote,
         finished_at: Timestamp(4),
     };
-    assert!(journal::record(db, opening(&leased, 1), closing(None)).await?);
+    assert!(record(db, opening(&leased, 1), closing(None)).await?);
     let artefact = |path: &str, sha256: &str| Artefact {
         task: id.into(),
         path: path.into(),
@@ -199,12 +202,12 @@ async fn sour(db: &Db, id: &'static str) -> Result<(), StoreError> {
         tier: Tier::Internal,
     };
     for (seq, path, sha256) in [(2, "a lemon.md", "one"), (3, "a lemon.md", "two"), (4, "b lemon.md", "one")] {
-        assert!(journal::start(db, opening(&leased, seq), Some(artefact(path, sha256))).await?);
+        assert!(intend(db, opening(&leased, seq), Some(artefact(path, sha256))).await?);
         let wrote = Wrote { path: path.into(), sha256: sha256.into() };
-        assert!(journal::record(db, opening(&leased, seq), closing(Some(wrote))).await?);
+        assert!(record(db, opening(&leased, seq), closing(Some(wrote))).await?);
     }
     // A call that was never answered.
-    assert!(journal::start(db, opening(&leased, 5), None).await?);
+    assert!(intend(db, opening(&leased, 5), None).await?);
     let number = leased.lease;
     let ended = db.write(move |tx| {
         Box::pin(async move {
@@ -260,7 +263,7 @@ async fn a_forgotten_task_keeps_its_numbers_and_no_words(db: Db) -> Result<(), S
     assert!(timeline[1].answer.as_ref().unwrap().open(Clearance::OPERATOR).unwrap().is_string());
     assert!(timeline.last().unwrap().answer.is_none());
     assert_eq!(timeline[1].usage.as_ref().map(|usage| (usage.input, usage.usd_micros)), Some((42, 9)));
-    assert_eq!(journal::served(&db, "A").await?, (36, vec!["vault".to_owned()]));
+    assert_eq!(journal::served(&db, "A").await?, ["vault"]);
     let files = artefacts::of(&db, "A").await?;
     assert!(files.len() == 2 && files.iter().all(|(path, _)| path.starts_with("sha256:")), "{files:?}");
     Ok(())

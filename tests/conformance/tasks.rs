@@ -1,11 +1,13 @@
 //! Leases, fences, and what is committed together.
 
 use host::envelope;
+use host::store::artefacts::Artefact;
 use host::store::idempotency::{self, Key};
-use host::store::journal::{self, Closing, Opening, Position};
-use host::store::leases::{self, Settlement};
+use host::store::journal::{self, Closing, Opening, Position, Write, Written};
+use host::store::leases::{self, Settlement, Waits};
 use host::store::tasks::{self, Leased, New};
 use host::store::{Db, StoreError, hops};
+use policy::call::Effect;
 use policy::task::{ErrorCode, Role, Timestamp};
 use policy::tier::{Label, Tier};
 use serde_json::{Value, json};
@@ -65,23 +67,39 @@ pub(super) async fn settle(db: &Db, leased: &Leased, how: Settlement, now: i64) 
 pub(super) fn park(at: i64) -> Settlement {
     Settlement::Park {
         at: Timestamp(at),
-        waits_for: "the model".into(),
-        backend: Some(SERVER.into()),
-        troubles: 1,
-        trouble_at: None,
+        said: "the model".into(),
+        waits: Waits::Server { url: SERVER.into(), troubles: 1, trouble_at: None },
     }
 }
 
-/// Starts the first hop of a task under that lease; the number of its run.
+/// Writes under a lease; whether it is held.
+pub(super) async fn write(db: &Db, lease: i64, writes: Vec<Write>) -> Result<bool, StoreError> {
+    Ok(journal::write(db, "", lease, writes).await? == Written::Yes)
+}
+
+/// Writes an intent.
+pub(super) async fn intend(db: &Db, opening: Opening, artefact: Option<Artefact>) -> Result<bool, StoreError> {
+    write(db, opening.lease, vec![Write::Intent(opening, artefact, None)]).await
+}
+
+/// Writes a call with its answer.
+pub(super) async fn record(db: &Db, opening: Opening, closing: Closing) -> Result<bool, StoreError> {
+    write(db, opening.lease, vec![Write::Entry(opening, closing)]).await
+}
+
+/// Starts the next run of the first hop of a task under that lease; its number.
 pub(super) async fn start(db: &Db, leased: &Leased, now: i64) -> Result<Option<u32>, StoreError> {
     let at = Timestamp(now);
+    let run = hops::of(db, &leased.task.id).await?[0].run + 1;
+    let place = Position { task: leased.task.id.clone(), hop: 1, run, seq: 0 };
     let input = Opening {
-        at: Position { task: leased.task.id.clone(), hop: 1, run: 0, seq: 0 },
+        at: place.clone(),
         lease: leased.lease,
         kind: "run.input",
         fingerprint: "of the input".into(),
         request: "{}".into(),
         label: Label::of(Tier::Internal),
+        effect: Effect::None,
         started_at: at,
     };
     let closing = Closing {
@@ -91,10 +109,12 @@ pub(super) async fn start(db: &Db, leased: &Leased, now: i64) -> Result<Option<u
         destination: None,
         label: Label::of(Tier::Internal),
         usage: None,
+        bill: None,
         wrote: None,
         finished_at: at,
     };
-    Ok(hops::start(db, "digest".into(), input, closing).await?.map(|at| at.run))
+    let begins = Write::Start { at: place, digest: "digest".into(), started_at: at };
+    Ok(write(db, leased.lease, vec![begins, Write::Entry(input, closing)]).await?.then_some(run))
 }
 
 pub(super) fn done() -> Settlement {
@@ -138,12 +158,13 @@ async fn an_old_lease_writes_no_journal_and_starts_no_hop(db: Db) -> Result<(), 
         fingerprint: "f".into(),
         request: "{}".into(),
         label: Label::of(Tier::Internal),
+        effect: Effect::None,
         started_at: Timestamp(3),
     };
-    assert!(!journal::start(&db, opening(&old), None).await?);
+    assert!(!intend(&db, opening(&old), None).await?);
     assert_eq!(start(&db, &old, 4).await?, None);
     assert_eq!(start(&db, &new, 4).await?, Some(1));
-    assert!(journal::start(&db, opening(&new), None).await?);
+    assert!(intend(&db, opening(&new), None).await?);
     let kinds: Vec<String> = journal::timeline(&db, "A").await?.into_iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, ["run.input", "vault.write"]);
     Ok(())

@@ -100,6 +100,7 @@ async fn a_cancelled_task_writes_nothing_more_and_can_be_tried_again(ground: Gro
     let host = ground.setup(&model).await.start().await;
     let id = host.submit(json!({ "target_agent": "note-maker" })).await;
     model.asked().await;
+    host.journaled(&id, "1.1.0").await;
     let (status, task) = host.post(&format!("/tasks/{id}/cancel"), json!({ "reason": "wrong house" }).to_string()).await;
     assert_eq!((status, &task["status"]), (200, &json!("cancelled")));
     assert_eq!(task["error"], json!({ "code": "cancelled", "message": "wrong house" }));

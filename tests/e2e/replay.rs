@@ -28,6 +28,7 @@ async fn killed_midway(ground: Ground) -> (Model, String, Setup) {
     let host = ground.setup(&model).await.start().await;
     let id = host.submit(json!({ "target_agent": "note-maker" })).await;
     model.heard_so_many(2).await;
+    host.journaled(&id, "1.1.1").await;
     let setup = host.kill().await;
     (model, id, setup)
 }
@@ -66,6 +67,7 @@ async fn a_drained_run_goes_on_after_the_restart(ground: Ground) {
     let host = ground.setup(&model).await.and("[server]\ndrain_s = 0\n").start().await;
     let id = host.submit(json!({ "target_agent": "note-maker" })).await;
     model.heard_so_many(2).await;
+    host.journaled(&id, "1.1.1").await;
     host.terminate().await;
     let (_, setup, _) = host.ended().await;
     let host = setup.start().await;
@@ -94,6 +96,7 @@ async fn a_run_goes_on_with_its_own_component_when_the_file_is_gone(ground: Grou
     let host = setup.agents(agents.clone()).start().await;
     let id = host.submit(json!({ "target_agent": "note-maker" })).await;
     model.heard_so_many(2).await;
+    host.journaled(&id, "1.1.1").await;
     let setup = host.kill().await;
     std::fs::remove_file(agents.join("note-maker.wasm")).unwrap();
     let host = setup.start().await;

@@ -178,6 +178,21 @@ impl Host {
         reached.unwrap_or_else(|_| panic!("task {id} is not `{status}`: {:?}", self.lines.lock().unwrap()))
     }
 
+    /// Waits until that entry of the task's journal is on disk: what a run was told follows a little later.
+    pub async fn journaled(&self, id: &str, reference: &str) {
+        let written = async {
+            loop {
+                let (_, task) = self.get(&format!("/tasks/{id}")).await;
+                if task["timeline"].as_array().unwrap().iter().any(|entry| entry["ref"] == reference) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let written = tokio::time::timeout(PATIENCE, written).await;
+        written.unwrap_or_else(|_| panic!("{reference} of {id} is not journaled: {:?}", self.log()));
+    }
+
     /// Posts a task and answers it once it is done.
     pub async fn done(&self, more: Value) -> Value {
         let id = self.submit(more).await;

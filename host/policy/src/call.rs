@@ -4,14 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::denied::Denied;
 use crate::grant::Grant;
+use crate::task::words;
 
 /// A call that passes through the host's one path.
 pub trait Call: Clone + Send + Sync + Serialize + 'static {
     /// `interface.function`, stable: part of the fingerprint and a metric label.
     const KIND: &'static str;
-
-    /// Whether it changes something outside the run, so that its intent must be on disk before it is sent.
-    const EFFECT: Effect;
 
     /// Whether the grant covers it.
     ///
@@ -20,13 +18,16 @@ pub trait Call: Clone + Send + Sync + Serialize + 'static {
     fn within(&self, grant: &Grant) -> Result<(), Denied>;
 }
 
-/// What a call does to the world, and so what a crash in its middle means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Only looks: it can be issued again.
-    None,
-    /// Changes something, and issuing it again changes nothing more.
-    Repeatable,
+words! {
+    /// What a call does to the world, and so what a crash in its middle means.
+    Effect {
+        /// It only looks: it can be issued again.
+        None = "none",
+        /// It changes something, and issuing it again changes nothing more: by its nature, or since its receiver takes a key.
+        Repeatable = "repeatable",
+        /// It changes something, and issuing it again may change it again: nobody but a person may do that.
+        Once = "once",
+    }
 }
 
 /// Who speaks in a chat.
@@ -79,7 +80,6 @@ impl Complete {
 
 impl Call for Complete {
     const KIND: &'static str = "model.complete";
-    const EFFECT: Effect = Effect::None;
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.asks_model(&self.group)
@@ -97,7 +97,6 @@ pub struct Embed {
 
 impl Call for Embed {
     const KIND: &'static str = "model.embed";
-    const EFFECT: Effect = Effect::None;
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.asks_model(&self.group)
@@ -113,7 +112,6 @@ pub struct VaultRead {
 
 impl Call for VaultRead {
     const KIND: &'static str = "vault.read";
-    const EFFECT: Effect = Effect::None;
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.reads(&self.path)
@@ -129,7 +127,6 @@ pub struct VaultEntries {
 
 impl Call for VaultEntries {
     const KIND: &'static str = "vault.entries";
-    const EFFECT: Effect = Effect::None;
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.reads_anything()
@@ -149,7 +146,6 @@ pub struct VaultSearch {
 
 impl Call for VaultSearch {
     const KIND: &'static str = "vault.search";
-    const EFFECT: Effect = Effect::None;
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.reads_anything()
@@ -169,7 +165,6 @@ pub struct VaultWrite {
 
 impl Call for VaultWrite {
     const KIND: &'static str = "vault.write";
-    const EFFECT: Effect = Effect::Repeatable;
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.writes(&self.path)
@@ -187,7 +182,6 @@ pub struct VaultAppend {
 
 impl Call for VaultAppend {
     const KIND: &'static str = "vault.append";
-    const EFFECT: Effect = Effect::Repeatable;
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.writes(&self.path)
@@ -203,7 +197,6 @@ pub struct Sleep {
 
 impl Call for Sleep {
     const KIND: &'static str = "clock.sleep";
-    const EFFECT: Effect = Effect::None;
 
     fn within(&self, _grant: &Grant) -> Result<(), Denied> {
         Ok(())

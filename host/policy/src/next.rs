@@ -17,6 +17,8 @@ pub const MOST_REROUTES: u32 = 2;
 pub const BACKEND_PAUSE: i64 = 600_000;
 /// How often a hop may fail at a backend that serves others, before that is the hop's own fault (design §7).
 pub const MOST_TROUBLES: u32 = 5;
+/// How long a task waits for its turn at a busy server before it tries by itself, in milliseconds. Whoever leaves lets it in sooner.
+pub const TURN_PAUSE: i64 = 60_000;
 /// How long a task waits for an agent that is not loaded, in milliseconds.
 pub const AWAY_PAUSE: i64 = 60_000;
 
@@ -73,6 +75,51 @@ pub enum Fault {
     /// The agent itself is not loaded.
     #[error("agent unavailable: {0}")]
     Away(String),
+    /// Others have every turn at a server.
+    #[error("busy: {at} serves others")]
+    Busy {
+        /// The server.
+        at: String,
+    },
+    /// A cap of money allows no more for a while.
+    #[error("budget exceeded: {said}")]
+    Budget {
+        /// Which cap, and what is used of it.
+        said: String,
+        /// Until it allows more, in milliseconds.
+        pause: i64,
+    },
+    /// It sleeps: no fault, but the run rests meanwhile.
+    #[error("asleep for {pause} ms")]
+    Asleep {
+        /// Until it wakes, in milliseconds.
+        pause: i64,
+    },
+    /// A call was sent and never answered, and must not be sent again by anybody but a person.
+    #[error("call {reference} (`{kind}`) was sent and its answer never came: it may or may not have happened")]
+    Unknown {
+        /// The `ref` of the call.
+        reference: String,
+        /// `interface.function`.
+        kind: String,
+    },
+}
+
+impl Fault {
+    /// Whether the run only rests: it will go on where it was.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        match self {
+            Self::Backend { .. } | Self::Busy { .. } | Self::Budget { .. } | Self::Asleep { .. } | Self::Unknown { .. } => true,
+            Self::Trapped(_)
+            | Self::GaveUp(_)
+            | Self::Limit(_)
+            | Self::Outcome(_)
+            | Self::Denied(_)
+            | Self::Diverged(_)
+            | Self::Away(_) => false,
+        }
+    }
 }
 
 /// What happens to the task now.
@@ -86,6 +133,8 @@ pub enum Step {
     Retry(i64),
     /// The same hop again, after so many milliseconds, and no attempt is burnt.
     Park(i64),
+    /// The same run goes on after so many milliseconds: it sleeps.
+    Sleep(i64),
     /// The task failed.
     Fail(ErrorCode, String),
 }
@@ -149,6 +198,10 @@ fn after_fault(ended: Ended<'_>, fault: &Fault) -> Step {
             return Step::Fail(ErrorCode::BackendUnavailable, said);
         }
         Fault::Backend { .. } => return Step::Park(BACKEND_PAUSE),
+        Fault::Busy { .. } => return Step::Park(TURN_PAUSE),
+        Fault::Budget { pause, .. } => return Step::Park(*pause),
+        Fault::Asleep { pause } => return Step::Sleep(*pause),
+        Fault::Unknown { .. } => return Step::Fail(ErrorCode::ApprovalDenied, fault.to_string()),
         // The same code with the same grant runs into the same wall.
         Fault::Limit(_) => return Step::Fail(ErrorCode::LimitExceeded, fault.to_string()),
         // It would again.
@@ -238,7 +291,7 @@ mod tests {
         let last = Ended { failures: 2, ..ended("a") };
         let code = |fault: Fault| match next(last, Err(&fault), |_| true) {
             Step::Fail(code, _) => code.as_str(),
-            Step::Park(_) => "parked",
+            Step::Park(_) | Step::Sleep(_) => "parked",
             Step::Hop(_) | Step::Finish | Step::Retry(_) => "went on",
         };
         assert_eq!(code(Fault::Trapped(String::new())), "agent_trapped");
@@ -266,7 +319,7 @@ mod tests {
                 match next(now, outcome.as_ref(), |_| true) {
                     Step::Hop(_) => { hops += 1; failures = 0; }
                     Step::Retry(pause) => { prop_assert!((0..=108_000_000).contains(&pause)); failures += 1; }
-                    Step::Finish | Step::Park(_) | Step::Fail(..) => { ended_at = Some(at); break; }
+                    Step::Finish | Step::Park(_) | Step::Sleep(_) | Step::Fail(..) => { ended_at = Some(at); break; }
                 }
             }
             prop_assert!(ended_at.is_some_and(|at| at < 12 * 5));

@@ -48,6 +48,7 @@ macro_rules! words {
         }
     };
 }
+pub(crate) use words;
 
 words! {
     /// The surface that a request came through.

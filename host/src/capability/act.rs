@@ -1,10 +1,11 @@
 //! What a capability is to the path that every call takes: where a call could go, what it could cost, and its effect.
 
 use opentelemetry::trace::SpanKind;
-use policy::call::{Call, CallError};
+use policy::call::{Call, CallError, Effect};
 use policy::denied::Denied;
 use policy::grant::Grant;
 use policy::judge::{Destination, Granted};
+use policy::task::Timestamp;
 use policy::tier::{Clearance, Label, Tier};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,14 +30,19 @@ pub trait Act: Call {
         Bound::default()
     }
 
+    /// What a crash in its middle means.
+    fn effect(&self, _world: &World, _destination: &Destination) -> Effect {
+        Effect::None
+    }
+
     /// The file whose content must be known on disk before the effect, beside the intent itself.
     fn prepare(&self, _world: &World, _who: &Who) -> impl Future<Output = Result<Option<Artefact>, Failed>> + Send {
         async { Ok(None) }
     }
 
     /// Its turn at a server that serves so many at once, held during the effect.
-    fn turn(_world: &World, _granted: &Granted<Self>) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send {
-        async { None }
+    fn turn(_world: &World, _granted: &Granted<Self>) -> impl Future<Output = Result<Option<OwnedSemaphorePermit>, Failed>> + Send {
+        async { Ok(None) }
     }
 
     /// How it looks in a trace; `destination` is the one that answered, if one did.
@@ -70,6 +76,10 @@ pub struct Who {
     pub grant: std::sync::Arc<Grant>,
     /// Whether an outage has kept its task until now.
     pub parked: bool,
+    /// Under which its receiver knows the call, however often it is sent.
+    pub key: String,
+    /// When the call was first made: it may have been interrupted since.
+    pub first_at: Timestamp,
 }
 
 /// A successful effect.
@@ -98,10 +108,36 @@ pub enum Failed {
         /// Whether it was asked; one that failed a moment ago is left alone.
         asked: bool,
     },
+    /// Others have every turn at a server: the run waits outside of memory.
+    Busy {
+        /// The server.
+        at: String,
+    },
+    /// The guest sleeps for so long that it should not do so in memory.
+    Asleep {
+        /// Milliseconds.
+        pause: i64,
+    },
+    /// It was sent and is not repeatable, and its answer never came.
+    Unknown(String),
+    /// The same, and the other side may charge for it.
+    Charged(Box<Failed>),
     /// The run's wall clock ran out meanwhile: the run ends.
     Overdue,
     /// Our own store: the run ends, and nobody is told a decision that nobody made.
     Store(StoreError),
+}
+
+impl Failed {
+    /// What it is, and whether the other side may charge for it: surely not only if that is known.
+    #[must_use]
+    pub fn apart(self) -> (Self, bool) {
+        match self {
+            Self::Charged(failed) => (failed.apart().0, true),
+            Self::Overdue => (self, true),
+            failed => (failed, false),
+        }
+    }
 }
 
 impl From<StoreError> for Failed {

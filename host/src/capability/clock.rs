@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use policy::call::Sleep;
+use policy::call::{Effect, Sleep};
 use policy::denied::Denied;
 use policy::grant::Grant;
 use policy::judge::{Destination, Granted};
@@ -24,8 +24,11 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
 use super::act::{Act, Failed, Reply, Who};
 use super::perform::perform;
-use super::{Hop, World};
+use super::{Hop, Stop, World};
 use crate::id;
+
+/// A longer sleep suspends the run (design §5), in nanoseconds.
+const IN_MEMORY: u64 = 1_000_000_000;
 
 /// The time that one guest sees.
 #[derive(Clone)]
@@ -77,8 +80,19 @@ impl Act for Sleep {
         Ok(vec![Destination { name: "clock".into(), clearance, yields: Tier::Public, reason: String::new() }])
     }
 
-    async fn act(_world: World, granted: Granted<Self>, _who: Who) -> Result<Reply<()>, Failed> {
-        tokio::time::sleep(Duration::from_nanos(granted.call().nanoseconds)).await;
+    /// Its start must be on disk if it is long: the run rests meanwhile.
+    fn effect(&self, _world: &World, _destination: &Destination) -> Effect {
+        if self.nanoseconds > IN_MEMORY { Effect::Repeatable } else { Effect::None }
+    }
+
+    async fn act(_world: World, granted: Granted<Self>, who: Who) -> Result<Reply<()>, Failed> {
+        let nanoseconds = granted.call().nanoseconds;
+        let whole = i64::try_from(nanoseconds.div_ceil(1_000_000)).unwrap_or(i64::MAX);
+        let left = whole.saturating_sub(id::now().since(who.first_at).max(0)).max(0);
+        if nanoseconds > IN_MEMORY && left > 0 {
+            return Err(Failed::Asleep { pause: left });
+        }
+        tokio::time::sleep(Duration::from_nanos(nanoseconds.min(IN_MEMORY)).min(Duration::from_millis(left.unsigned_abs()))).await;
         Ok(Reply { answer: (), tier: Tier::Public, usage: None, wrote: None })
     }
 }
@@ -104,6 +118,11 @@ impl wasmtime_wasi::HostWallClock for GuestClock {
 /// Sleeps as a host call, and then hands the guest a moment that has already come. Timers are so taken one after the other, in the
 /// order in which the guest makes them.
 async fn slept(hop: &mut Hop, nanoseconds: u64) -> wasmtime::Result<Resource<DynPollable>> {
+    let whole = Duration::from_nanos(nanoseconds);
+    if !hop.replays() && whole > Duration::from_millis(hop.wall_left()) {
+        let most = hop.grant.limits().wall_s;
+        return Err(Stop::Limit(format!("wall_s = {most}: the agent wants to sleep for {whole:?}")).into());
+    }
     let woken = hop.clock.now().plus(i64::try_from(nanoseconds.div_ceil(1_000_000)).unwrap_or(i64::MAX));
     if perform(hop, Sleep { nanoseconds }).await?.is_ok() {
         hop.clock.advance(woken);

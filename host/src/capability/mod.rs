@@ -8,11 +8,15 @@ pub mod perform;
 
 pub mod act;
 
+mod caps;
 mod clock;
+mod draft;
 mod limits;
 mod live;
 mod log;
 mod model;
+mod record;
+mod replay;
 mod spans;
 mod vault;
 
@@ -35,8 +39,10 @@ use crate::store::journal::{Past, Position};
 use crate::telemetry::trace::{Place, Traces};
 use crate::vault::Vault;
 
+pub use caps::Caps;
 pub(crate) use clock::link_empty_wasi;
 pub use clock::{GuestClock, Stream};
+pub use draft::Draft;
 pub use limits::{Memory, Spent};
 pub use live::{Doing, Live, What};
 pub(crate) use model::tier;
@@ -55,6 +61,8 @@ pub struct World {
     pub router: Arc<Router>,
     /// One permit for each guest that may execute at once.
     pub executing: Arc<Semaphore>,
+    /// What may be spent.
+    pub caps: Caps,
     /// Who watches runs as they go.
     pub live: Live,
     /// Where spans go.
@@ -82,6 +90,12 @@ pub struct Hop {
     pub at: Position,
     /// The calls that a resumed run has behind it, until it has passed them.
     pub past: BTreeMap<u32, Past>,
+    /// Since when it does again what it did before it was interrupted, until it has.
+    pub replaying_since: Option<Timestamp>,
+    /// Entries that are not on disk yet.
+    pub draft: Draft,
+    /// How often each call was made, by fingerprint.
+    pub made: BTreeMap<String, u32>,
     /// Under which lease.
     pub tenure: Tenure,
     /// What the run has read so far.
@@ -138,6 +152,34 @@ pub enum Stop {
     /// A resumed run asked for something else than before.
     #[error("{0}")]
     Diverged(String),
+    /// Others have every turn at a server.
+    #[error("{at} is busy")]
+    Busy {
+        /// The server.
+        at: String,
+    },
+    /// A cap of money allows no more for a while.
+    #[error("{said}")]
+    Budget {
+        /// Which, and what is used of it.
+        said: String,
+        /// For how long, in milliseconds.
+        pause: i64,
+    },
+    /// The guest sleeps for so long that it should not do so in memory.
+    #[error("it sleeps for {pause} ms")]
+    Asleep {
+        /// Milliseconds.
+        pause: i64,
+    },
+    /// A call was sent and never answered, and only a person may send it again.
+    #[error("call {reference} was sent and its answer never came")]
+    Unknown {
+        /// The `ref` of the call.
+        reference: String,
+        /// `interface.function`.
+        kind: String,
+    },
     /// Another worker has the task.
     #[error("the lease is lost")]
     LeaseLost,
@@ -158,6 +200,16 @@ impl Hop {
             self.last_lines.pop_front();
         }
         self.last_lines.push_back(line.to_owned());
+        Ok(())
+    }
+
+    /// Counts bytes that go into the journal.
+    fn journaled(&mut self, bytes: usize) -> Result<(), Stop> {
+        let most = self.grant.limits().journal_kib;
+        self.spent.journal_bytes = self.spent.journal_bytes.saturating_add(bytes as u64);
+        if self.spent.journal_bytes > most.saturating_mul(1024) {
+            return Err(Stop::Limit(format!("journal_kib = {most}: the agent asks or is told more than that")));
+        }
         Ok(())
     }
 

@@ -66,8 +66,8 @@ impl Act for Complete {
         Seen { name: format!("chat {model}"), kind: SpanKind::Client, facts }
     }
 
-    async fn turn(world: &World, granted: &Granted<Self>) -> Option<OwnedSemaphorePermit> {
-        world.router.turn(granted).await
+    async fn turn(world: &World, granted: &Granted<Self>) -> Result<Option<OwnedSemaphorePermit>, Failed> {
+        world.router.turn(granted).await.map_err(|at| Failed::Busy { at })
     }
 
     async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<Answer>, Failed> {
@@ -82,14 +82,19 @@ impl Act for Complete {
         let outcome = if ended.is_ok() { "ok" } else { "error" };
         let [a, b, c] = labels;
         metrics::count(name::CALLS, 1, &[a, b, c, ("outcome", outcome), ("trigger", "task")]);
-        let completion = match ended {
+        let completion = match ended.map_err(Trouble::apart) {
             Ok(completion) => completion,
-            Err(trouble @ (Trouble::Resting(_) | Trouble::Away(_) | Trouble::Wrong(_))) => {
-                let asked = !matches!(trouble, Trouble::Resting(_));
-                let at = world.router.backend(group).unwrap_or_default().to_owned();
-                return Err(Failed::Backend { said: trouble.to_string(), at, asked });
+            Err((trouble, charged)) => {
+                let failed = match trouble {
+                    Trouble::Call(text) => Failed::Told(CallError::Failed { text }),
+                    trouble => {
+                        let asked = !matches!(trouble, Trouble::Resting(_));
+                        let at = world.router.backend(group).unwrap_or_default().to_owned();
+                        Failed::Backend { said: trouble.to_string(), at, asked }
+                    }
+                };
+                return Err(if charged { Failed::Charged(Box::new(failed)) } else { failed });
             }
-            Err(Trouble::Call(text)) => return Err(Failed::Told(CallError::Failed { text })),
         };
         serves(&world, group, who.parked).await?;
         let usd_micros = world.router.cost(group, completion.input, completion.output);

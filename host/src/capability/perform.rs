@@ -1,103 +1,192 @@
 //! THE path: every call of every guest, in the order of design §3.
 //!
 //! Each step is one function, named as in the design; a step that has nothing to decide returns at once, but it is passed. There
-//! is no other way to an effect: capabilities act on a [`Granted`] call, and only step 4 makes one.
+//! is no other way to an effect: capabilities act on a [`Granted`] call, and only step 4 makes one. Step 1 is in `replay`, step 9 in `record`.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use futures::future::join_all;
 use policy::call::{CallError, Effect};
 use policy::denied::Denied;
 use policy::judge::{self, Allowed, Destination, Granted};
+use policy::task::Timestamp;
 use policy::tier::Label;
-use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::act::{Act, Failed, Reply, Told, Who};
+use super::act::{Act, Bound, Failed, Reply, Told, Who};
+use super::caps::Refused;
+use super::record::{Ended, Try, recorded};
+use super::replay::{Replayed, replayed};
 use super::{Hop, Stop, TICK, spans};
-use crate::metrics::{self, name};
-use crate::store::StoreError;
-use crate::store::journal::{self, Closing, Opening, Usage};
-use crate::{id, telemetry};
-
-/// One destination that was tried, as the journal keeps it.
-#[derive(Serialize)]
-struct Try {
-    destination: String,
-    reason: String,
-    outcome: String,
-}
+use crate::id;
+use crate::store::backends;
+use crate::store::journal::{Opening, Write};
+use crate::store::ledger::{Bill, OverCap, Reservation};
 
 /// What the agent is told of its call.
-type Answered<C> = Result<Told<<C as Act>::Answer>, CallError>;
+pub type Answered<C> = Result<Told<<C as Act>::Answer>, CallError>;
 
 /// Performs one call. The outer error ends the run; the inner one is an answer to the agent.
 ///
 /// # Errors
 /// [`Stop`] if the host ends the run.
 pub async fn perform<C: Act>(hop: &mut Hop, call: C) -> Result<Answered<C>, Stop> {
-    let opening = open(hop, &call)?;
-    if let Some(answer) = replayed::<C>(hop, &opening)? {
-        return Ok(answer);
-    }
-    let mut tries = Vec::new();
-    let ended = match destinations(hop, &call) {
-        Ok(candidates) => {
-            let attempted = attempt(hop, &opening, &call, candidates, &mut tries).await;
-            attempted.inspect_err(|stop| spans::unanswered(hop, &call, &opening, stop))?
-        }
-        Err(denied) => Err(denied.into()),
-    };
-    recorded(hop, opening, Some(&call), ended, &tries).await
+    let answered = perform_all(hop, vec![call]).await?;
+    answered.into_iter().next().ok_or_else(|| Stop::Store("a call has no answer: this is a mistake of the host".into()))
 }
 
-/// Steps 3 to 8 for each candidate in turn, until one answers or refuses.
-async fn attempt<C: Act>(
-    hop: &mut Hop,
-    opening: &Opening,
-    call: &C,
-    candidates: Vec<Destination>,
-    tries: &mut Vec<Try>,
-) -> Result<Result<(Reply<C::Answer>, Destination), CallError>, Stop> {
-    let mut last = Err(CallError::Failed { text: "there is nowhere to send it".into() });
-    for destination in candidates {
-        let tried = |outcome: &str| Try {
-            destination: destination.name.clone(),
-            reason: destination.reason.clone(),
-            outcome: outcome.to_owned(),
-        };
-        let checked = within(hop, call.clone())
-            .and_then(|allowed| cleared(hop, allowed, destination.clone()))
-            .and_then(|granted| approved(hop, granted))
-            .and_then(|granted| reserved(hop, granted));
-        let granted = match checked {
-            Ok(granted) => granted,
-            Err(denied) => {
-                tries.push(tried(denied.rule));
-                last = Err(denied.into());
-                continue;
+/// Performs calls at the same time. Each is an entry of its own, judged against the label at the start; answers are in the order
+/// of the calls. When the run goes on after an interruption, only those without a result are performed again.
+///
+/// # Errors
+/// [`Stop`] if the host ends the run.
+pub async fn perform_all<C: Act>(hop: &mut Hop, calls: Vec<C>) -> Result<Vec<Answered<C>>, Stop> {
+    let label = hop.label;
+    let mut members = Vec::with_capacity(calls.len());
+    for call in calls {
+        let opening = Opening { label, ..open(hop, &call)? };
+        members.push(match replayed::<C>(hop, &opening)? {
+            Replayed::Answer(answer) => Member::Past(answer),
+            Replayed::Live(first_at) => Member::Live(Box::new(Trip::new(hop, call, opening, first_at))),
+        });
+    }
+    let mut stop = None;
+    while stop.is_none() && members.iter().any(Member::under_way) {
+        stop = round(hop, label, &mut members).await.err();
+    }
+    let mut answers = Vec::with_capacity(members.len());
+    for member in members {
+        match member {
+            Member::Past(answer) => answers.push(answer),
+            Member::Live(trip) => {
+                let Trip { call, opening, tries, ended, bill, .. } = *trip;
+                match (ended, &stop) {
+                    (Some(how), _) => answers.push(recorded(hop, Some(&call), Ended { opening, tries, how, bill }).await?),
+                    (None, Some(stop)) => spans::unanswered(hop, &call, &opening, stop),
+                    (None, None) => {}
+                }
             }
-        };
-        intended(hop, opening, granted.call()).await?;
-        match effect(hop, granted).await {
-            Ok(reply) => {
-                tries.push(tried("answered"));
-                return Ok(Ok((reply, destination)));
-            }
-            Err(Failed::Told(error)) => {
-                tries.push(tried(error.kind()));
-                return Ok(Err(error));
-            }
-            Err(Failed::Backend { said, at, asked }) => {
-                tries.push(tried("backend"));
-                last = Ok(Stop::Backend { said, at, asked });
-            }
-            Err(Failed::Overdue) => return Err(Stop::Limit("wall_s: the run took longer than that".into())),
-            Err(Failed::Store(error)) => return Err(Stop::Store(error.to_string())),
         }
     }
-    match last {
-        Ok(trouble) => Err(trouble),
-        Err(refusal) => Ok(Err(refusal)),
+    stop.map_or(Ok(answers), Err)
+}
+
+/// One call of those that are performed together.
+enum Member<C: Act> {
+    /// The journal held its answer.
+    Past(Answered<C>),
+    /// It is on its way.
+    Live(Box<Trip<C>>),
+}
+
+impl<C: Act> Member<C> {
+    fn under_way(&self) -> bool {
+        matches!(self, Self::Live(trip) if trip.ended.is_none())
+    }
+}
+
+/// A call on its way from one candidate to the next.
+struct Trip<C: Act> {
+    call: C,
+    opening: Opening,
+    /// When it was first made, in this life of its run or an earlier one.
+    first_at: Timestamp,
+    key: String,
+    candidates: VecDeque<Destination>,
+    tries: Vec<Try>,
+    /// What became of the latest try.
+    last: Result<Stop, CallError>,
+    ended: Option<Result<(Reply<C::Answer>, Destination), CallError>>,
+    bill: Option<Bill>,
+}
+
+impl<C: Act> Trip<C> {
+    fn new(hop: &mut Hop, call: C, opening: Opening, first_at: Timestamp) -> Self {
+        let key = key(hop, &opening);
+        let (candidates, last) = match destinations(hop, &call) {
+            Ok(candidates) => (candidates.into(), CallError::Failed { text: "there is nowhere to send it".into() }),
+            Err(denied) => (VecDeque::new(), denied.into()),
+        };
+        Self { call, opening, first_at, key, candidates, tries: Vec::new(), last: Err(last), ended: None, bill: None }
+    }
+
+    fn tried(&mut self, destination: &Destination, outcome: &str, last: Result<Stop, CallError>) {
+        let (destination, reason) = (destination.name.clone(), destination.reason.clone());
+        self.tries.push(Try { destination, reason, outcome: outcome.to_owned() });
+        self.last = last;
+    }
+}
+
+/// A call that may go, and what is to be reserved for it.
+struct Admitted<'t, C: Act> {
+    trip: &'t mut Trip<C>,
+    granted: Granted<C>,
+    reservation: Option<Reservation>,
+}
+
+/// Steps 3 to 8 with the next candidate of each call that has not ended: one commit for all intents, the effects at the same time.
+async fn round<C: Act>(hop: &mut Hop, label: Label, members: &mut [Member<C>]) -> Result<(), Stop> {
+    let (mut admitted, mut together) = (Vec::new(), Bound::default());
+    for member in members {
+        let Member::Live(trip) = member else { continue };
+        if trip.ended.is_none()
+            && let Some((granted, reservation)) = next(hop, label, trip, &mut together)?
+        {
+            admitted.push(Admitted { trip, granted, reservation });
+        }
+    }
+    if admitted.is_empty() {
+        return Ok(());
+    }
+    match intended(hop, label, &mut admitted).await? {
+        Some(over) => {
+            capped(hop, admitted, &over);
+            Ok(())
+        }
+        None => effects(hop, label, admitted).await,
+    }
+}
+
+/// The next candidate that passes steps 3 to 6; `None` if the call has ended without one.
+fn next<C: Act>(
+    hop: &Hop,
+    label: Label,
+    trip: &mut Trip<C>,
+    together: &mut Bound,
+) -> Result<Option<(Granted<C>, Option<Reservation>)>, Stop> {
+    while let Some(destination) = trip.candidates.pop_front() {
+        let checked = within(hop, trip.call.clone())
+            .and_then(|allowed| cleared(label, allowed, destination.clone()))
+            .and_then(|granted| approved(hop, granted))
+            .and_then(|granted| reserved(hop, granted, together));
+        match checked {
+            Ok(granted) => return Ok(Some(granted)),
+            Err(denied) => trip.tried(&destination, denied.rule, Err(denied.into())),
+        }
+    }
+    match &trip.last {
+        Ok(stop) => Err(stop.clone()),
+        Err(refusal) => {
+            trip.ended = Some(Err(refusal.clone()));
+            Ok(None)
+        }
+    }
+}
+
+/// Sends those back that a cap allows no money, each to its next candidate; the others try the same again.
+fn capped<C: Act>(hop: &Hop, admitted: Vec<Admitted<'_, C>>, over: &OverCap) {
+    for Admitted { trip, granted, reservation } in admitted {
+        let destination = granted.destination();
+        let Some(reservation) = reservation else {
+            trip.candidates.push_front(destination.clone());
+            continue;
+        };
+        let last = match hop.world.caps.refused(over, reservation.usd_micros, id::now()) {
+            Refused::Denied(denied) => Err(denied.into()),
+            Refused::Waits(stop) => Ok(stop),
+        };
+        trip.tried(destination, "cap", last);
     }
 }
 
@@ -107,10 +196,11 @@ async fn attempt<C: Act>(
 /// [`Stop`] if the host ends the run.
 pub async fn refuse<C: Act>(hop: &mut Hop, text: String) -> Result<CallError, Stop> {
     let opening = place::<C>(hop, "null".into())?;
-    if let Some(Err(error)) = replayed::<C>(hop, &opening)? {
+    if let Replayed::Answer(Err(error)) = replayed::<C>(hop, &opening)? {
         return Ok(error);
     }
-    let refused = recorded::<C>(hop, opening, None, Err(CallError::Invalid { text: text.clone() }), &[]).await?;
+    let how = Err(CallError::Invalid { text: text.clone() });
+    let refused = recorded::<C>(hop, None, Ended { opening, tries: Vec::new(), how, bill: None }).await?;
     Ok(refused.err().unwrap_or(CallError::Invalid { text }))
 }
 
@@ -128,7 +218,7 @@ fn place<C: Act>(hop: &mut Hop, request: String) -> Result<Opening, Stop> {
     if hop.spent.host_calls > limits.host_calls {
         return Err(Stop::Limit(format!("host_calls = {}: the agent makes more calls than that", limits.host_calls)));
     }
-    journaled(hop, request.len())?;
+    hop.journaled(request.len())?;
     Ok(Opening {
         at: hop.at.clone(),
         lease: hop.tenure.lease,
@@ -136,18 +226,9 @@ fn place<C: Act>(hop: &mut Hop, request: String) -> Result<Opening, Stop> {
         fingerprint: fingerprint(C::KIND, &request),
         request,
         label: hop.label,
+        effect: Effect::None,
         started_at: id::now(),
     })
-}
-
-/// Counts bytes that go into the journal.
-fn journaled(hop: &mut Hop, bytes: usize) -> Result<(), Stop> {
-    let most = hop.grant.limits().journal_kib;
-    hop.spent.journal_bytes = hop.spent.journal_bytes.saturating_add(bytes as u64);
-    if hop.spent.journal_bytes > most.saturating_mul(1024) {
-        return Err(Stop::Limit(format!("journal_kib = {most}: the agent asks or is told more than that")));
-    }
-    Ok(())
 }
 
 /// Version, kind and canonical request, hashed.
@@ -156,40 +237,11 @@ fn fingerprint(kind: &str, request: &str) -> String {
     format!("{VERSION:02x}{}", id::digest(format!("{kind}\0{request}").as_bytes()))
 }
 
-/// Step 1. Does the journal hold the result of this call? Then it is returned, and nothing is judged, sent, billed or recorded
-/// again. A call that was started and has no answer is none: its truth is unknown, and it is made again.
-fn replayed<C: Act>(hop: &mut Hop, opening: &Opening) -> Result<Option<Answered<C>>, Stop> {
-    passed("replay", C::KIND);
-    let Some(past) = hop.past.remove(&opening.at.seq) else { return Ok(None) };
-    let reference = opening.at.reference();
-    if past.fingerprint != opening.fingerprint {
-        metrics::count(name::REPLAYS, 1, &[("result", "diverged")]);
-        let (was, is) = (&past.fingerprint, &opening.fingerprint);
-        let (before, now) = (&past.kind, C::KIND);
-        return Err(Stop::Diverged(format!("call {reference} was `{before}` ({was}) and is `{now}` ({is}) now")));
-    }
-    let Some(answer) = past.answer else { return Ok(None) };
-    hop.label = hop.label.join(past.label);
-    journaled(hop, answer.len())?;
-    hop.clock.advance(past.finished_at);
-    spent(hop, past.usage.as_ref());
-    if !hop.replays() {
-        metrics::count(name::REPLAYS, 1, &[("result", "resumed")]);
-    }
-    let unreadable = |error: serde_json::Error| Stop::Diverged(format!("the answer of call {reference} cannot be read: {error}"));
-    if past.state != "done" {
-        return Ok(Some(Err(serde_json::from_str(&answer).map_err(unreadable)?)));
-    }
-    let answer = serde_json::from_str(&answer).map_err(unreadable)?;
-    Ok(Some(Ok(Told { reference: reference.clone(), answer, label: hop.label, destination: past.destination, usage: past.usage })))
-}
-
-/// Counts what a model used against the limits of the run.
-fn spent(hop: &mut Hop, usage: Option<&Usage>) {
-    if let Some(usage) = usage {
-        hop.spent.output_tokens = hop.spent.output_tokens.saturating_add(usage.output);
-        hop.spent.usd_micros = hop.spent.usd_micros.saturating_add(usage.usd_micros);
-    }
+/// The key under which its receiver knows a call: the same however often it is sent, by whatever run.
+fn key(hop: &Hop, opening: &Opening) -> String {
+    let at = &opening.at;
+    let earlier = hop.made.get(&opening.fingerprint).copied().unwrap_or_default();
+    id::digest(format!("{}\0{}\0{}\0{earlier}", at.task, at.hop, opening.fingerprint).as_bytes())
 }
 
 /// Step 2. Where would it go?
@@ -205,9 +257,9 @@ fn within<C: Act>(hop: &Hop, call: C) -> Result<Allowed<C>, Denied> {
 }
 
 /// Step 4. Is the run's label within the clearance of the destination?
-fn cleared<C: Act>(hop: &Hop, allowed: Allowed<C>, destination: Destination) -> Result<Granted<C>, Denied> {
+fn cleared<C: Act>(label: Label, allowed: Allowed<C>, destination: Destination) -> Result<Granted<C>, Denied> {
     passed("tier", C::KIND);
-    judge::cleared(allowed, hop.label, destination)
+    judge::cleared(allowed, label, destination)
 }
 
 /// Step 5. Does it need an approval? No call that is linked today is above class B, and B needs none.
@@ -217,14 +269,20 @@ fn approved<C: Act>(_hop: &Hop, granted: Granted<C>) -> Result<Granted<C>, Denie
     Ok(granted)
 }
 
-/// Step 6. Is there budget for it? Within the run's own limits; the caps of task, agent, day and week have no ledger yet.
-fn reserved<C: Act>(hop: &Hop, granted: Granted<C>) -> Result<Granted<C>, Denied> {
+/// Step 6. Is there budget for it? Within the run's own limits, with the calls that are made together with it; what a priced call
+/// could cost at most is reserved with its intent, within every cap or not at all.
+fn reserved<C: Act>(hop: &Hop, granted: Granted<C>, together: &mut Bound) -> Result<(Granted<C>, Option<Reservation>), Denied> {
     passed("budget", C::KIND);
     let bound = granted.call().bound(&hop.world, granted.destination());
     let limits = hop.grant.limits();
     for (limit, most, used, more) in [
-        ("output_tokens", limits.output_tokens, hop.spent.output_tokens, bound.output_tokens),
-        ("usd_micros", limits.usd_micros, hop.spent.usd_micros, bound.usd_micros),
+        (
+            "output_tokens",
+            limits.output_tokens,
+            hop.spent.output_tokens.saturating_add(together.output_tokens),
+            bound.output_tokens,
+        ),
+        ("usd_micros", limits.usd_micros, hop.spent.usd_micros.saturating_add(together.usd_micros), bound.usd_micros),
     ] {
         if used.saturating_add(more) > most {
             return Err(Denied {
@@ -235,151 +293,157 @@ fn reserved<C: Act>(hop: &Hop, granted: Granted<C>) -> Result<Granted<C>, Denied
             });
         }
     }
-    Ok(granted)
+    together.output_tokens = together.output_tokens.saturating_add(bound.output_tokens);
+    together.usd_micros = together.usd_micros.saturating_add(bound.usd_micros);
+    let reservation = (bound.usd_micros > 0).then(|| Reservation {
+        usd_micros: bound.usd_micros,
+        agent: hop.grant.agent().to_owned(),
+        group: granted.destination().name.clone(),
+        tier: hop.label.tier,
+        caps: hop.world.caps.of_call(&hop.at.task, hop.grant.agent(), id::now()),
+    });
+    Ok((granted, reservation))
 }
 
-/// Step 7. The intent of a call with an effect is on disk before the effect, under a lease that is surely held.
-async fn intended<C: Act>(hop: &mut Hop, opening: &Opening, call: &C) -> Result<(), Stop> {
+/// Step 7. The intent of a call with an effect, or with a price, is on disk before it is sent, under a lease that is surely held. The
+/// cap that does not allow one of the reservations, if one does not: then no intent is written.
+async fn intended<C: Act>(hop: &mut Hop, label: Label, admitted: &mut [Admitted<'_, C>]) -> Result<Option<OverCap>, Stop> {
     passed("intent", C::KIND);
+    let mut intents = Vec::new();
+    for Admitted { trip, granted, reservation } in admitted {
+        let effect = granted.call().effect(&hop.world, granted.destination());
+        trip.opening.effect = effect;
+        if effect == Effect::None && reservation.is_none() {
+            continue;
+        }
+        let artefact = match granted.call().prepare(&hop.world, &who(hop, label, trip)).await.map_err(Failed::apart) {
+            Ok(artefact) => artefact,
+            Err((Failed::Store(error), _)) => return Err(Stop::Store(error.to_string())),
+            // Whatever else is wrong shows again in the effect, which tells the agent.
+            Err(_) => None,
+        };
+        intents.push(Write::Intent(trip.opening.clone(), artefact, reservation.clone()));
+    }
+    let over = if intents.is_empty() { None } else { hop.draft.commit(intents).await? };
     if Instant::now() >= *hop.tenure.until.borrow() {
         return Err(Stop::LeaseLost);
     }
-    match C::EFFECT {
-        Effect::None => Ok(()),
-        Effect::Repeatable => {
-            let artefact = match call.prepare(&hop.world, &who(hop)).await {
-                Ok(artefact) => artefact,
-                Err(Failed::Store(error)) => return Err(Stop::Store(error.to_string())),
-                // Whatever else is wrong shows again in the effect, which tells the agent.
-                Err(Failed::Told(_) | Failed::Backend { .. } | Failed::Overdue) => None,
-            };
-            held(journal::start(&hop.world.db, opening.clone(), artefact).await)
-        }
-    }
+    Ok(over)
 }
 
-/// Step 8. The effect, with a deadline. The guest's permit is given back meanwhile: waiting is not executing.
-async fn effect<C: Act>(hop: &mut Hop, granted: Granted<C>) -> Result<Reply<C::Answer>, Failed> {
+/// Step 8. The effects, with a deadline. The guest's permit is given back meanwhile: waiting is not executing.
+async fn effects<C: Act>(hop: &mut Hop, label: Label, admitted: Vec<Admitted<'_, C>>) -> Result<(), Stop> {
     passed("effect", C::KIND);
-    let who = who(hop);
-    hop.world.live.began(&who, C::KIND);
     drop(hop.permit.take());
     let began = Instant::now();
     // Waiting for one's turn at a busy server is nobody's fault: the wall clock stands still meanwhile.
     let (frozen, asked) = (hop.freeze(), id::now());
-    let turn = C::turn(&hop.world, &granted).await;
+    let turns = join_all(admitted.iter().map(|one| C::turn(&hop.world, &one.granted))).await;
     hop.queued = Some((asked, id::now()));
     hop.thaw(frozen);
     let left = Duration::from_millis(hop.wall_left());
-    let ended = timeout(left, C::act(hop.world.clone(), granted, who)).await;
-    drop(turn);
+    let (mut under_way, mut sent) = (Vec::new(), Vec::new());
+    for (Admitted { trip, granted, reservation }, turn) in admitted.into_iter().zip(turns) {
+        let (who, world, destination) = (who(hop, label, trip), hop.world.clone(), granted.destination().clone());
+        hop.world.live.began(&who, C::KIND);
+        sent.push((trip, destination, reservation));
+        under_way.push(async move {
+            let turn = turn?;
+            let acted = timeout(left, C::act(world, granted, who)).await.unwrap_or(Err(Failed::Overdue));
+            drop(turn);
+            acted
+        });
+    }
+    let acted = join_all(under_way).await;
     let frozen = hop.freeze();
     hop.permit = hop.world.executing.clone().acquire_owned().await.ok();
     hop.thaw(frozen);
     hop.waited |= began.elapsed() >= TICK;
-    ended.unwrap_or(Err(Failed::Overdue))
+
+    let mut stop = None;
+    for ((trip, destination, reservation), acted) in sent.into_iter().zip(acted) {
+        let_in(hop, &destination);
+        let stopped = arrived(hop, trip, (destination, reservation), acted).await;
+        stop = stop.or(stopped.err());
+    }
+    stop.map_or(Ok(()), Err)
 }
 
-/// Step 9. Result, label and use become one journal record; a refusal is a result like any other.
-async fn recorded<C: Act>(
+/// What a try came to: the call has ended, goes on to its next candidate, or ends the run.
+async fn arrived<C: Act>(
     hop: &mut Hop,
-    opening: Opening,
-    call: Option<&C>,
-    ended: Result<(Reply<C::Answer>, Destination), CallError>,
-    tries: &[Try],
-) -> Result<Answered<C>, Stop> {
-    passed("result", opening.kind);
-    let broken = |error: serde_json::Error| Stop::Store(error.to_string());
-    let (state, answer) = match &ended {
-        Ok((reply, _)) => ("done", serde_json::to_string(&reply.answer).map_err(broken)?),
-        Err(error @ CallError::Denied { .. }) => ("denied", serde_json::to_string(error).map_err(broken)?),
-        Err(error) => ("failed", serde_json::to_string(error).map_err(broken)?),
-    };
-    if let Ok((reply, destination)) = &ended {
-        let read = Label { tier: reply.tier.max(destination.yields), tainted: false };
-        hop.label = hop.label.join(read);
-    }
-    let finished_at = id::now();
-    let bytes = (opening.request.len() + answer.len()) as u64;
-    let within = journaled(hop, answer.len());
-    let closing = Closing {
-        state,
-        answer,
-        tries: serde_json::to_string(tries).map_err(broken)?,
-        destination: ended.as_ref().ok().map(|(_, destination)| destination.name.clone()),
-        label: hop.label,
-        usage: ended.as_ref().ok().and_then(|(reply, _)| reply.usage.clone()),
-        wrote: ended.as_ref().ok().and_then(|(reply, _)| reply.wrote.clone()),
-        finished_at,
-    };
-    let (kind, started_at, reference) = (opening.kind, opening.started_at, opening.at.reference());
-    // What was done is on record even if it is the last that the run may do.
-    held(journal::record(&hop.world.db, opening, closing).await)?;
-    within?;
-    hop.clock.advance(finished_at);
-    metrics::count(name::JOURNAL_BYTES, bytes, &[]);
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of one call")]
-    metrics::observe(name::HOST_CALL_SECONDS, finished_at.since(started_at) as f64 / 1000.0, &[("kind", kind)]);
-
-    let seen = spans::Ended {
-        reference: reference.clone(),
-        kind,
-        state,
-        destination: ended.as_ref().ok().map(|(_, destination)| destination.name.as_str()),
-        usage: ended.as_ref().ok().and_then(|(reply, _)| reply.usage.as_ref()),
-        error: ended.as_ref().err(),
-        began: started_at,
-        ended: finished_at,
-    };
-    spans::called(hop, call, &seen);
-    hop.queued = None;
-    match ended {
-        Ok((reply, destination)) => {
-            spent(hop, reply.usage.as_ref());
-            let (answer, usage) = (reply.answer, reply.usage);
-            Ok(Ok(Told { reference, answer, label: hop.label, destination: destination.name, usage }))
+    trip: &mut Trip<C>,
+    (destination, reservation): (Destination, Option<Reservation>),
+    acted: Result<Reply<C::Answer>, Failed>,
+) -> Result<(), Stop> {
+    let (failed, charged) = match acted.map_err(Failed::apart) {
+        Ok(reply) => {
+            trip.tried(&destination, "answered", Err(CallError::Failed { text: String::new() }));
+            trip.bill = reply.usage.as_ref().map(|usage| match reservation {
+                Some(_) => Bill::Charged(usage.usd_micros),
+                None => Bill::Free { agent: hop.grant.agent().to_owned(), group: destination.name.clone(), tier: hop.label.tier },
+            });
+            trip.ended = Some(Ok((reply, destination)));
+            return Ok(());
         }
-        Err(error) => {
-            if let CallError::Denied { rule, .. } = &error {
-                note_denial(hop, kind, rule, &error);
+        Err(apart) => apart,
+    };
+    let bill = reservation.map(|_| if charged { Bill::Assumed } else { Bill::Released });
+    let stop = match failed {
+        Failed::Told(error) => {
+            trip.tried(&destination, error.kind(), Err(error.clone()));
+            (trip.ended, trip.bill) = (Some(Err(error)), bill);
+            return Ok(());
+        }
+        Failed::Backend { said, at, asked } => {
+            let stop = Stop::Backend { said, at, asked };
+            trip.tried(&destination, "backend", Ok(stop.clone()));
+            // Nowhere else to go: there the run ends.
+            trip.candidates.is_empty().then_some(stop)
+        }
+        Failed::Busy { at } => Some(Stop::Busy { at }),
+        Failed::Asleep { pause } => Some(Stop::Asleep { pause }),
+        Failed::Unknown(_) => Some(Stop::Unknown { reference: trip.opening.at.reference(), kind: C::KIND.to_owned() }),
+        Failed::Overdue => Some(Stop::Limit("wall_s: the run took longer than that".into())),
+        Failed::Store(error) => return Err(Stop::Store(error.to_string())),
+        Failed::Charged(_) => None,
+    };
+    if let Some(bill) = bill {
+        hop.draft.commit(vec![Write::Bill(trip.opening.at.clone(), bill, id::now())]).await?;
+    }
+    stop.map_or(Ok(()), Err)
+}
+
+/// A turn at a server is free again: one of those who wait for it as rows may come in.
+fn let_in(hop: &Hop, destination: &Destination) {
+    let Some(url) = hop.world.router.waits_outside(&destination.name).map(str::to_owned) else { return };
+    let world = hop.world.clone();
+    tokio::spawn(async move {
+        match backends::let_in(&world.db, url.clone(), id::now()).await {
+            Ok(false) => {}
+            Ok(true) => {
+                world.router.waits_still(&url);
+                world.db.bell().ring();
             }
-            Ok(Err(error))
+            // They try by themselves after a while.
+            Err(_) => world.router.waits_still(&url),
         }
+    });
+}
+
+fn who<C: Act>(hop: &Hop, label: Label, trip: &Trip<C>) -> Who {
+    Who {
+        at: trip.opening.at.clone(),
+        digest: hop.digest.clone(),
+        label,
+        grant: hop.grant.clone(),
+        parked: hop.parked,
+        key: trip.key.clone(),
+        first_at: trip.first_at,
     }
-}
-
-/// Whether a journal entry was written: it is not, if another worker has the task.
-fn held(written: Result<bool, StoreError>) -> Result<(), Stop> {
-    match written {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Stop::LeaseLost),
-        Err(error) => Err(Stop::Store(error.to_string())),
-    }
-}
-
-fn note_denial(hop: &Hop, kind: &str, rule: &str, error: &CallError) {
-    let agent = hop.grant.agent();
-    metrics::count(name::DENIED, 1, &[("agent", agent), ("rule", rule)]);
-    let why = telemetry::shown(&hop.labelled(error.to_string()));
-    tracing::warn!(
-        event = "call_denied",
-        task_id = hop.at.task,
-        trace_id = hop.trace_id,
-        agent,
-        mode = hop.mode,
-        persona = agent,
-        kind,
-        rule,
-        why,
-        "denied {kind} of {agent} by {rule}"
-    );
-}
-
-fn who(hop: &Hop) -> Who {
-    Who { at: hop.at.clone(), digest: hop.digest.clone(), label: hop.label, grant: hop.grant.clone(), parked: hop.parked }
 }
 
 /// Leaves a trace of each step, so that a test can see that none is skipped.
-fn passed(step: &'static str, kind: &'static str) {
+pub(super) fn passed(step: &'static str, kind: &'static str) {
     tracing::trace!(event = "call_step", step, kind);
 }

@@ -82,6 +82,22 @@ pub(super) fn unanswered<C: Act>(hop: &Hop, call: &C, opening: &Opening, stop: &
     record(hop, Some(call), &ended, what::attempt(&hop.at.task, &ended.reference, hop.tenure.lease));
 }
 
+/// Records what a run did again without doing anything: one span, however many calls it passed.
+pub(super) fn replayed(hop: &mut Hop) {
+    let Some(began) = hop.replaying_since.take() else { return };
+    let (ended, calls) = (crate::id::now(), i64::from(hop.at.seq));
+    hop.world.traces.record(|| Span {
+        at: hop.span.with(&what::replay(&hop.at.task, hop.at.hop, hop.at.run, hop.tenure.lease)),
+        below: Some(hop.span),
+        name: "replay".into(),
+        kind: SpanKind::Internal,
+        began,
+        ended,
+        facts: vec![fact("homeaiops.replayed", true), fact("homeaiops.calls", calls)],
+        error: None,
+    });
+}
+
 /// Records that a call waited for its turn at a busy server: with the call, since a wait alone would hang below nothing.
 fn queued(hop: &Hop, call: &str) {
     let Some((began, ended)) = hop.queued.filter(|(began, ended)| began < ended) else { return };

@@ -1,7 +1,7 @@
 //! WIT `vault` ⇄ the vault. What a task writes is noted by content before it is written, so that after a crash it knows its own
 //! file again.
 
-use policy::call::{CallError, VaultAppend, VaultEntries, VaultRead, VaultSearch, VaultWrite};
+use policy::call::{CallError, Effect, VaultAppend, VaultEntries, VaultRead, VaultSearch, VaultWrite};
 use policy::denied::Denied;
 use policy::grant::Grant;
 use policy::judge::{Destination, Granted};
@@ -118,6 +118,10 @@ impl Act for VaultWrite {
         Ok(vec![Destination { yields: Tier::Public, ..world.vault.destination(&self.path) }])
     }
 
+    fn effect(&self, _world: &World, _destination: &Destination) -> Effect {
+        Effect::Repeatable
+    }
+
     async fn prepare(&self, _world: &World, who: &Who) -> Result<Option<Artefact>, Failed> {
         Ok(Some(intended(who, &self.path, &note(self, who)?)))
     }
@@ -136,6 +140,11 @@ impl Act for VaultAppend {
 
     fn destinations(&self, world: &World, _grant: &Grant) -> Result<Vec<Destination>, Denied> {
         Ok(vec![Destination { yields: Tier::Public, ..world.vault.destination(&self.path) }])
+    }
+
+    /// A replacement of the file by its longer self, with both hashes on record.
+    fn effect(&self, _world: &World, _destination: &Destination) -> Effect {
+        Effect::Repeatable
     }
 
     async fn prepare(&self, world: &World, who: &Who) -> Result<Option<Artefact>, Failed> {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::tz::TimeZone;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::capability::{Live, World};
+use crate::capability::{Caps, Live, World};
 use crate::config::Config;
 use crate::egress::{Client, otlp};
 use crate::fleet::Fleet;
@@ -52,6 +53,7 @@ impl House {
             vault,
             router: Arc::new(Router::new(&config.inference, client)),
             executing: Arc::new(Semaphore::new(config.server.workers)),
+            caps: Caps::of(&config.caps, TimeZone::get(&config.server.timezone)?),
             live: Live::new(),
             traces: traces.clone(),
         };

@@ -125,7 +125,7 @@ pub(super) fn sensible(config: &Config) -> Result<(), ConfigError> {
         if group.kind == Kind::Anthropic {
             return wrong(&place, "kind `anthropic` is not served by this version".into(), "use `ollama` or `openai`");
         }
-        if group.remote == Some(true) && group.price.is_none() {
+        if group.remote == Some(true) && group.price().is_none() {
             let hint = "price = { input = 3.0, output = 15.0 }, in US dollars per million tokens; zeros if it is really free";
             return wrong(&place, "a remote group needs `price`: what is not known is not free".into(), hint);
         }
@@ -138,6 +138,24 @@ pub(super) fn sensible(config: &Config) -> Result<(), ConfigError> {
         if let Err(error) = reqwest::Url::parse(&group.url) {
             return wrong(&place, format!("url `{}`: {error}", group.url), "url = \"http://127.0.0.1:11434\"");
         }
+    }
+    let caps = config.caps;
+    for (key, most) in [
+        ("per_task_usd", caps.per_task_usd),
+        ("per_agent_daily_usd", caps.per_agent_daily_usd),
+        ("global_daily_usd", caps.global_daily_usd),
+        ("global_weekly_usd", caps.global_weekly_usd),
+    ] {
+        if !(0.0..=1e9).contains(&most) {
+            return wrong(
+                &format!("caps.{key}"),
+                format!("`{most}` is no sum of US dollars"),
+                "5.0 is five dollars; 0.0 allows nothing",
+            );
+        }
+    }
+    if let Err(error) = jiff::tz::TimeZone::get(&config.server.timezone) {
+        return wrong("server.timezone", error.to_string(), "an IANA name: \"Europe/Paris\", \"America/New_York\", \"UTC\"");
     }
     for rule in &config.vault.rules {
         if let Err(bad) = policy::pattern::Patterns::compile(std::slice::from_ref(&rule.path)) {

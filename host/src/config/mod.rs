@@ -3,6 +3,7 @@
 //! The only reader of the environment. Nothing here acts on what it reads.
 
 mod check;
+mod prices;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -64,19 +65,18 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[telemetry]`
     pub telemetry: Telemetry,
+    /// `[caps]`
+    pub caps: Caps,
     /// Tables of the contract that this version reads but does not serve: named in a warning at start.
     #[serde(default)]
-    pub caps: Option<toml::Table>,
-    /// See `caps`.
-    #[serde(default)]
     pub mcp: Option<toml::Table>,
-    /// See `caps`.
+    /// See `mcp`.
     #[serde(default)]
     pub approvals: Option<toml::Table>,
-    /// See `caps`.
+    /// See `mcp`.
     #[serde(default)]
     pub sinks: Option<toml::Table>,
-    /// See `caps`.
+    /// See `mcp`.
     #[serde(default)]
     pub schedules: Option<toml::Value>,
     /// Where grants are written, for refusals: the file's name, or the shipped one.
@@ -115,6 +115,20 @@ pub struct Server {
 pub struct Database {
     /// `sqlite://FILE` or `postgres://…`.
     pub url: String,
+}
+
+/// `[caps]`, in US dollars.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Caps {
+    /// Of one task.
+    pub per_task_usd: f64,
+    /// Of one agent, one day.
+    pub per_agent_daily_usd: f64,
+    /// Of everything, one day.
+    pub global_daily_usd: f64,
+    /// Of everything, one week.
+    pub global_weekly_usd: f64,
 }
 
 /// `[vault]`
@@ -206,6 +220,17 @@ pub struct Group {
     /// The key itself, read from the environment.
     #[serde(skip)]
     pub api_key: Option<String>,
+}
+
+impl Group {
+    /// What its tokens cost: as set, or as shipped for a model outside the house; `None` if nothing is known.
+    #[must_use]
+    pub fn price(&self) -> Option<Price> {
+        if self.price.is_some() || self.remote != Some(true) {
+            return self.price;
+        }
+        prices::shipped(&self.model, jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()).ok().flatten()
+    }
 }
 
 fn num_ctx() -> u64 {
@@ -362,7 +387,6 @@ impl Config {
     #[must_use]
     pub fn unserved(&self) -> Vec<String> {
         let tables = [
-            ("[caps]", self.caps.is_some()),
             ("[mcp]", self.mcp.is_some()),
             ("[approvals]", self.approvals.is_some()),
             ("[sinks]", self.sinks.is_some()),

@@ -6,6 +6,7 @@ mod openai;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use policy::call::{Complete, Message, Speaker};
@@ -15,13 +16,15 @@ use policy::route::{self, Ask};
 use policy::task::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Group, Inference, Kind};
 use crate::egress::{self, Client, EgressError};
 use crate::metrics::{self, name};
 use health::{Failing, Health};
 
+/// How long a run waits for a turn in memory (design §2); after that it waits as a row.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Most words of a model, in bytes.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// Most bytes of a stream: a protocol wraps each token in a few hundred.
@@ -80,6 +83,44 @@ pub enum Trouble {
     /// The server understood and said no.
     #[error("{0}")]
     Call(String),
+    /// The same, after the server had begun: it may charge for it.
+    #[error("{0}")]
+    Midway(Box<Trouble>),
+}
+
+impl Trouble {
+    fn midway(self) -> Self {
+        Self::Midway(Box::new(self))
+    }
+
+    /// What it is, and whether the server may charge for it.
+    #[must_use]
+    pub fn apart(self) -> (Self, bool) {
+        match self {
+            Self::Midway(trouble) => (trouble.apart().0, true),
+            trouble => (trouble, false),
+        }
+    }
+
+    /// The same with the place where it happened.
+    fn at(self, place: &str) -> Self {
+        match self {
+            Self::Resting(said) => Self::Resting(said),
+            Self::Away(said) => Self::Away(format!("{place}: {said}")),
+            Self::Wrong(said) => Self::Wrong(format!("{place}: {said}")),
+            Self::Call(said) => Self::Call(format!("{place}: {said}")),
+            Self::Midway(trouble) => trouble.at(place).midway(),
+        }
+    }
+
+    fn failing(&self) -> Option<Failing> {
+        match self {
+            Self::Away(_) => Some(Failing::Away),
+            Self::Wrong(_) => Some(Failing::Wrong),
+            Self::Call(_) | Self::Resting(_) => None,
+            Self::Midway(trouble) => trouble.failing(),
+        }
+    }
 }
 
 /// A stream that ended before its end.
@@ -113,6 +154,8 @@ pub struct Router {
 /// One server.
 struct Backend {
     turns: Arc<Semaphore>,
+    /// Whether runs may wait for a turn outside of memory: somebody has to be let in when one leaves.
+    outside: AtomicBool,
     health: Health,
 }
 
@@ -120,7 +163,8 @@ impl Router {
     /// The router for the configured groups.
     #[must_use]
     pub fn new(inference: &Inference, client: Client) -> Self {
-        let groups = inference.groups.clone();
+        let mut groups = inference.groups.clone();
+        groups.values_mut().for_each(|group| group.price = group.price());
         let facts = groups
             .iter()
             .map(|(name, group)| route::Group {
@@ -135,7 +179,12 @@ impl Router {
             let most = backends.entry(group.url.clone()).or_default();
             *most = (*most).max(group.concurrency);
         }
-        let backend = |most| Backend { turns: Arc::new(Semaphore::new(most)), health: Health::default() };
+        let backend = |most| Backend {
+            turns: Arc::new(Semaphore::new(most)),
+            // Those of an earlier process, perhaps.
+            outside: AtomicBool::new(true),
+            health: Health::default(),
+        };
         let backends = backends.into_iter().map(|(url, most)| (url, backend(most))).collect();
         Self { client, groups, facts, backends }
     }
@@ -170,9 +219,29 @@ impl Router {
     }
 
     /// A turn at the backend of the granted destination: groups with one URL share them.
-    pub async fn turn(&self, granted: &Granted<Complete>) -> Option<OwnedSemaphorePermit> {
-        let group = self.groups.get(&granted.destination().name)?;
-        self.backends.get(&group.url)?.turns.clone().acquire_owned().await.ok()
+    ///
+    /// # Errors
+    /// The server, if others keep it busy for longer than [`PATIENCE`]: the run should not wait in memory.
+    pub async fn turn(&self, granted: &Granted<Complete>) -> Result<Option<OwnedSemaphorePermit>, String> {
+        let backend = self.groups.get(&granted.destination().name).and_then(|group| self.backends.get_key_value(&group.url));
+        let Some((url, backend)) = backend else { return Ok(None) };
+        timeout(PATIENCE, backend.turns.clone().acquire_owned()).await.map(Result::ok).map_err(|_| {
+            backend.outside.store(true, Ordering::Relaxed);
+            url.clone()
+        })
+    }
+
+    /// Whether anybody may wait for a turn at that group's server outside of memory. Asked once, it is forgotten.
+    pub fn waits_outside(&self, group: &str) -> Option<&str> {
+        let url = self.backend(group)?;
+        self.backends.get(url)?.outside.swap(false, Ordering::Relaxed).then_some(url)
+    }
+
+    /// Notes that more wait outside.
+    pub fn waits_still(&self, url: &str) {
+        if let Some(backend) = self.backends.get(url) {
+            backend.outside.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Asks the model of the granted destination; its turn is the caller's to hold. `heard` gets its words as they come.
@@ -191,23 +260,14 @@ impl Router {
         let _counted = InFlight::at(at);
         let started = Instant::now();
         let answer = self.ask(group, granted.call(), Deadlines::of(group, granted.call(), started), heard).await;
-        let failing = match &answer {
-            Err(Trouble::Away(_)) => Some(Failing::Away),
-            Err(Trouble::Wrong(_)) => Some(Failing::Wrong),
-            Ok(_) | Err(Trouble::Call(_) | Trouble::Resting(_)) => None,
-        };
+        let failing = answer.as_ref().err().and_then(Trouble::failing);
         let up = failing.is_none();
         if let (Some(health), Some(how)) = (health, failing) {
             health.failed(how, Instant::now());
         }
         metrics::set(name::BACKEND_UP, f64::from(u8::from(up)), &[("group", at)]);
         let bounded = answer.map(|answer| counted(answer, granted.call()));
-        bounded.map_err(|trouble| match trouble {
-            Trouble::Resting(said) => Trouble::Resting(said),
-            Trouble::Away(said) => Trouble::Away(format!("group `{at}` at {}: {said}", group.url)),
-            Trouble::Wrong(said) => Trouble::Wrong(format!("group `{at}` at {}: {said}", group.url)),
-            Trouble::Call(said) => Trouble::Call(format!("group `{at}`: {said}")),
-        })
+        bounded.map_err(|trouble| trouble.at(&format!("group `{at}` at {}", group.url)))
     }
 
     async fn ask(&self, group: &Group, call: &Complete, deadlines: Deadlines, heard: Ear<'_>) -> Result<Completion, Trouble> {
@@ -329,7 +389,11 @@ fn keyed(request: reqwest::RequestBuilder, group: &Group) -> reqwest::RequestBui
 
 /// The answer to a request, once its head says that it is one of the expected kind.
 async fn opened(request: reqwest::RequestBuilder, deadlines: Deadlines, expected: &str) -> Result<reqwest::Response, Trouble> {
-    let response = deadlines.next(false, request.send()).await?.map_err(EgressError::from)?;
+    let sent = deadlines.next(false, request.send()).await.map_err(Trouble::midway)?;
+    let response = sent.map_err(|error| match error.is_connect() {
+        true => Trouble::from(EgressError::from(error)),
+        false => Trouble::from(EgressError::from(error)).midway(),
+    })?;
     let status = response.status();
     let kind = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default().to_owned();

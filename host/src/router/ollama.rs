@@ -2,6 +2,7 @@
 
 use futures::TryStreamExt;
 use policy::call::{Complete, Message};
+use reqwest::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_stream::StreamExt;
@@ -76,7 +77,11 @@ pub(super) async fn complete(
     };
     let request = super::keyed(client.post(&address(&group.url, "api/chat"))?, group).json(&body);
     let response = opened(request, deadlines, "application/x-ndjson").await?;
+    read(response, deadlines, heard).await.map_err(Trouble::midway)
+}
 
+/// The answer as it comes.
+async fn read(response: Response, deadlines: Deadlines, heard: Ear<'_>) -> Result<Completion, Trouble> {
     let bytes = StreamReader::new(Box::pin(egress::capped(response, MOST_STREAMED).map_err(std::io::Error::other)));
     let mut lines = FramedRead::new(bytes, LinesCodec::new_with_max_length(MOST_BYTES));
     let mut answer = Completion::default();

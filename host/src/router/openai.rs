@@ -3,6 +3,7 @@
 
 use eventsource_stream::{EventStreamError, Eventsource};
 use policy::call::{Complete, Message};
+use reqwest::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
@@ -90,7 +91,11 @@ pub(super) async fn complete(
     };
     let request = super::keyed(client.post(&address(&group.url, "v1/chat/completions"))?, group).json(&body);
     let response = opened(request, deadlines, "text/event-stream").await?;
+    read(group, response, deadlines, heard).await.map_err(Trouble::midway)
+}
 
+/// The answer as it comes.
+async fn read(group: &Group, response: Response, deadlines: Deadlines, heard: Ear<'_>) -> Result<Completion, Trouble> {
     let mut events = Box::pin(egress::capped(response, MOST_STREAMED)).eventsource();
     let mut answer = Completion { model: group.model.clone(), ..Completion::default() };
     let mut finished = false;

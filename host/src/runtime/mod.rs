@@ -120,6 +120,17 @@ pub enum Ended {
     Ours(Stop),
 }
 
+impl Ended {
+    /// Whether the run only rests: it will go on where it was.
+    #[must_use]
+    pub fn resumes(&self) -> bool {
+        match self {
+            Self::Ours(_) => true,
+            Self::Fault(fault) => fault.rests(),
+        }
+    }
+}
+
 /// Runs one hop: a fresh store, one call of `handle`. The hop comes back with what it has read and used.
 pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome, Ended>) {
     let engine = ready.pre.engine().clone();
@@ -153,7 +164,7 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
     };
     let mut hop = store.into_data();
     // One that will be resumed prints it all again.
-    let resumes = matches!(&ended, Err(Ended::Ours(_) | Ended::Fault(Fault::Backend { .. })));
+    let resumes = ended.as_ref().is_err_and(Ended::resumes);
     let printed = if resumes { Ok(()) } else { said(&mut hop, &output) };
     let ended = match printed {
         // A guest whose output is full crashes on it: the limit is the reason, not the crash.
@@ -246,6 +257,10 @@ fn stopped(stop: Stop) -> Ended {
         Stop::Limit(said) => Ended::Fault(Fault::Limit(said)),
         Stop::Backend { said, at, asked } => Ended::Fault(Fault::Backend { said, at, asked }),
         Stop::Diverged(said) => Ended::Fault(Fault::Diverged(said)),
+        Stop::Busy { at } => Ended::Fault(Fault::Busy { at }),
+        Stop::Budget { said, pause } => Ended::Fault(Fault::Budget { said, pause }),
+        Stop::Asleep { pause } => Ended::Fault(Fault::Asleep { pause }),
+        Stop::Unknown { reference, kind } => Ended::Fault(Fault::Unknown { reference, kind }),
         Stop::Store(_) | Stop::LeaseLost => Ended::Ours(stop),
     }
 }

@@ -69,6 +69,21 @@ pub async fn try_one(db: &Db, url: String, now: Timestamp) -> Result<bool, Store
     .await
 }
 
+/// Lets one of the tasks in that wait for a turn at a server that serves: the most urgent. `false` if none waits.
+pub async fn let_in(db: &Db, url: String, now: Timestamp) -> Result<bool, StoreError> {
+    const SQL: &str = "update task set run_at = $2 where id = (select id from task \
+         where status = 'awaiting_backend' and backend = $1 and run_at > $2 \
+         and not exists (select 1 from backend where backend.url = $1) order by created_at - priority * 600000, id limit 1)";
+
+    db.write(move |tx| {
+        Box::pin(async move {
+            Ok(within!(tx, connection => sqlx::query(SQL).bind(url).bind(now.0)
+                .execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?)
+        })
+    })
+    .await
+}
+
 /// Whether anybody waits for the server, or is trying it.
 pub async fn waited_for(db: &Db, url: &str) -> Result<bool, StoreError> {
     const SQL: &str = "select count(*) from task where backend = $1 and status in ('running', 'awaiting_backend')";

@@ -3,7 +3,7 @@
 use policy::task::{Handed, Outcome, Timestamp};
 use policy::tier::{Label, Labelled, Tier};
 
-use super::journal::{self, Closing, Opening, Position};
+use super::journal::Position;
 use super::{Db, StoreError, Tx, on, within};
 
 /// One hop.
@@ -103,52 +103,23 @@ pub async fn of(db: &Db, task: &str) -> Result<Vec<Hop>, StoreError> {
     rows.into_iter().map(Hop::try_from).collect()
 }
 
-/// Starts the next run of a hop, pinned to a component, and journals its input: where the run stands, or `None` if the lease is
-/// lost. The position of `input` is the hop's; its run is the number that this start gives.
-pub async fn start(db: &Db, digest: String, input: Opening, closing: Closing) -> Result<Option<Position>, StoreError> {
-    const SQL: &str = "update hop set status = 'running', run = run + 1, lease = $5, digest = $3, started_at = $4, error = null, \
-         outcome = null, finished_at = null where task = $1 and seq = $2 \
-         and exists (select 1 from task where id = $1 and lease = $5 and status = 'running') returning run";
+/// Starts a run of a hop, pinned to a component; `false` if the lease is lost, or another run has been started since.
+pub(super) async fn start(tx: &mut Tx<'_>, at: &Position, lease: i64, digest: &str, now: Timestamp) -> Result<bool, StoreError> {
+    const SQL: &str = "update hop set status = 'running', run = $3, lease = $4, digest = $5, started_at = $6, error = null, \
+         outcome = null, finished_at = null where task = $1 and seq = $2 and run = $3 - 1 \
+         and exists (select 1 from task where id = $1 and lease = $4 and status = 'running')";
 
-    let started = db.write(move |tx| {
-        Box::pin(async move {
-            let at = input.at.clone();
-            let run: Option<i64> = within!(tx, connection => sqlx::query_scalar(SQL).bind(&at.task).bind(i64::from(at.hop))
-                .bind(digest).bind(input.started_at.0).bind(input.lease).fetch_optional(&mut **connection).await)?;
-            let Some(run) = run else { return Ok(None) };
-            let at = Position { run: u32::try_from(run).unwrap_or(u32::MAX), ..at };
-            if !journal::put(tx, Opening { at: at.clone(), ..input }, Some(closing)).await? {
-                // Between the two statements somebody took the task: the first must not stand alone.
-                return Err(StoreError::Taken);
-            }
-            Ok(Some(at))
-        })
-    });
-    let started = match started.await {
-        Err(StoreError::Taken) => None,
-        started => started?,
-    };
-    if let Some(at) = &started {
-        db.bell.changed(&at.task);
-    }
-    Ok(started)
+    Ok(within!(tx, connection => sqlx::query(SQL).bind(&at.task).bind(i64::from(at.hop)).bind(i64::from(at.run)).bind(lease)
+        .bind(digest).bind(now.0).execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?)
 }
 
 /// Goes on with a run under another lease; `false` if that is lost.
-pub async fn resume(db: &Db, at: Position, lease: i64) -> Result<bool, StoreError> {
+pub(super) async fn resume(tx: &mut Tx<'_>, at: &Position, lease: i64) -> Result<bool, StoreError> {
     const SQL: &str = "update hop set status = 'running', lease = $4 where task = $1 and seq = $2 and run = $3 \
          and status in ('running', 'parked') and exists (select 1 from task where id = $1 and lease = $4 and status = 'running')";
 
-    let task = at.task.clone();
-    let resumed = db.write(move |tx| {
-        Box::pin(async move {
-            Ok(within!(tx, connection => sqlx::query(SQL).bind(&at.task).bind(i64::from(at.hop)).bind(i64::from(at.run)).bind(lease)
-                .execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?)
-        })
-    });
-    let resumed = resumed.await?;
-    db.bell.changed(&task);
-    Ok(resumed)
+    Ok(within!(tx, connection => sqlx::query(SQL).bind(&at.task).bind(i64::from(at.hop)).bind(i64::from(at.run)).bind(lease)
+        .execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?)
 }
 
 /// Puts a run aside without an outcome: it will be resumed, and is not taken for one that a crash swallowed.

@@ -3,7 +3,7 @@
 
 use policy::task::{ErrorCode, Timestamp};
 
-use super::{Db, StoreError, within};
+use super::{Db, StoreError, ledger, within};
 
 /// Ends a task that has not ended, and voids its lease: whoever works on it can commit nothing more. `false`, and nothing has
 /// changed, if it has ended already.
@@ -20,6 +20,7 @@ pub async fn cancel(db: &Db, id: String, why: String, now: Timestamp) -> Result<
             if ended {
                 within!(tx, connection => sqlx::query(HOP).bind(&id).bind(now.0)
                     .execute(&mut **connection).await.map(|_| ()))?;
+                ledger::assume_orphaned(tx, now).await?;
             }
             Ok(ended)
         })

@@ -4,7 +4,7 @@ use policy::task::{ErrorCode, Status, Timestamp};
 use policy::tier::Label;
 
 use super::tasks::{Leased, Row};
-use super::{Db, StoreError, Tx, backends, on, within};
+use super::{Db, StoreError, Tx, backends, ledger, on, within};
 
 /// Leases the task that is due: by priority, ten minutes of age counting as one step of it.
 pub async fn lease(db: &Db, now: Timestamp, until: Timestamp) -> Result<Option<Leased>, StoreError> {
@@ -134,13 +134,15 @@ pub async fn rescue(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
     };
     db.write(move |tx| {
         Box::pin(async move {
-            Ok(match (tx, host) {
+            let rescued = match (&mut *tx, host) {
                 (Tx::Postgres(connection), Some(host)) => {
                     sqlx::query(ORPHANED).bind(now.0).bind(host).execute(&mut **connection).await?.rows_affected()
                 }
                 (tx, _) => within!(tx, connection => sqlx::query(LAPSED).bind(now.0)
                     .execute(&mut **connection).await.map(|done| done.rows_affected()))?,
-            })
+            };
+            ledger::assume_orphaned(tx, now).await?;
+            Ok(rescued)
         })
     })
     .await
@@ -154,7 +156,7 @@ pub(super) async fn void(db: &Db, now: Timestamp) -> Result<(), StoreError> {
     db.write(move |tx| {
         Box::pin(async move {
             within!(tx, connection => sqlx::query(SQL).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
-            Ok(())
+            ledger::assume_orphaned(tx, now).await
         })
     })
     .await
@@ -181,6 +183,27 @@ pub async fn expire(db: &Db, now: Timestamp) -> Result<Vec<(String, String, Stri
     .await
 }
 
+/// For what a parked task waits.
+#[derive(Clone, Debug)]
+pub enum Waits {
+    /// A server that does not serve.
+    Server {
+        /// Which.
+        url: String,
+        /// How often the hop has failed there while others did not.
+        troubles: u32,
+        /// When it last failed so.
+        trouble_at: Option<Timestamp>,
+    },
+    /// A turn at a server that serves others.
+    Turn {
+        /// Which.
+        url: String,
+    },
+    /// Its time.
+    Else,
+}
+
 /// What a lease ends in.
 #[derive(Clone, Debug)]
 pub enum Settlement {
@@ -198,14 +221,15 @@ pub enum Settlement {
     Park {
         /// Not before.
         at: Timestamp,
+        /// For what it waits, for people.
+        said: String,
         /// For what it waits.
-        waits_for: String,
-        /// The server that it waits for, if it is one.
-        backend: Option<String>,
-        /// How often the hop has failed there while others did not.
-        troubles: u32,
-        /// When it last failed so.
-        trouble_at: Option<Timestamp>,
+        waits: Waits,
+    },
+    /// The same run later: it sleeps.
+    Sleep {
+        /// Until then.
+        at: Timestamp,
     },
     /// Given back as it was: the host drains, or cannot go on.
     Release {
@@ -241,11 +265,11 @@ pub async fn settle(
          owner = null, lease_until = null where id = $1 and lease = $2 and status = 'running'";
 
     let (mut output, mut code, mut message, mut waits_for, mut run_at, mut finished_at) = (None, None, None, None, None, None);
-    let (mut failed_runs, mut troubles, mut trouble_at, mut backend) = (0_i64, 0_u32, None, None);
+    let (mut failed_runs, mut troubles, mut trouble_at, mut backend, mut away) = (0_i64, 0_u32, None, None, false);
     let outage = match &how {
         Settlement::Park { .. } => "parks",
         Settlement::Release { .. } => "stays",
-        Settlement::Done { .. } | Settlement::Retry { .. } | Settlement::Failed { .. } => "ends",
+        Settlement::Done { .. } | Settlement::Retry { .. } | Settlement::Failed { .. } | Settlement::Sleep { .. } => "ends",
     };
     let status = match how {
         Settlement::Done { output: text } => {
@@ -258,13 +282,20 @@ pub async fn settle(
             run_at = Some(at.0);
             Status::Pending
         }
-        Settlement::Park { at, waits_for: what, backend: server, troubles: count, trouble_at: last } => {
+        Settlement::Park { at, said, waits } => {
             run_at = Some(at.0);
-            waits_for = Some(what);
-            (backend, troubles, trouble_at) = (server, count, last);
+            waits_for = Some(said);
+            match waits {
+                Waits::Server { url, troubles: count, trouble_at: last } => {
+                    away = true;
+                    (backend, troubles, trouble_at) = (Some(url), count, last);
+                }
+                Waits::Turn { url } => backend = Some(url),
+                Waits::Else => {}
+            }
             Status::AwaitingBackend
         }
-        Settlement::Release { at } => {
+        Settlement::Release { at } | Settlement::Sleep { at } => {
             run_at = Some(at.0);
             Status::Pending
         }
@@ -297,7 +328,7 @@ pub async fn settle(
         .execute(&mut **connection)
         .await
         .map(|done| done.rows_affected() == 1))?;
-    if let Some(url) = backend.filter(|_| held) {
+    if let Some(url) = backend.filter(|_| held && away) {
         backends::failed(tx, &url, now).await?;
     }
     Ok(held)

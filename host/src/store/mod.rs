@@ -19,6 +19,7 @@ pub mod idempotency;
 pub mod intervene;
 pub mod journal;
 pub mod leases;
+pub mod ledger;
 pub mod migrations;
 pub mod tasks;
 pub mod todos;

@@ -15,7 +15,7 @@ use crate::api;
 use crate::id::rfc3339;
 use crate::ingress::Caller;
 use crate::store::tasks::{Filter, Task};
-use crate::store::{Db, StoreError, artefacts, hops, journal, tasks};
+use crate::store::{Db, StoreError, artefacts, hops, journal, ledger, tasks};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,7 +133,7 @@ pub(super) async fn whole(db: &Db, task: &Task, view: View) -> Result<api::Task,
 }
 
 async fn shown(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError> {
-    let (usd_micros, served_groups) = journal::served(db, &task.id).await?;
+    let (usd_micros, served_groups) = (ledger::cost(db, &task.id).await?, journal::served(db, &task.id).await?);
     #[expect(clippy::cast_precision_loss, reason = "milliseconds and micro-dollars of one task")]
     let (duration_s, cost_usd) =
         (task.finished_at.zip(task.started_at).map(|(end, start)| end.since(start) as f64 / 1000.0), usd_micros as f64 / 1e6);

@@ -108,6 +108,12 @@ pub mod what {
         format!("{task}/call/{reference}/lease/{lease}")
     }
 
+    /// What a run did again under that lease.
+    #[must_use]
+    pub fn replay(task: &str, hop: u32, run: u32, lease: i64) -> String {
+        format!("{task}/run/{hop}/{run}/replay/{lease}")
+    }
+
     /// The wait of a call for its turn; `call` is what the call stands for.
     #[must_use]
     pub fn turn(call: &str) -> String {

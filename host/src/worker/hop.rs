@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use super::input::Input;
 use super::lease::Until;
 use super::{Worker, spans};
-use crate::capability::{GuestClock, Hop, Memory, Spent, Tenure};
+use crate::capability::{Draft, GuestClock, Hop, Memory, Spent, Tenure};
 use crate::fleet::Agent;
 use crate::runtime::{self, Brief};
 use crate::store::StoreError;
 use crate::store::artefacts;
-use crate::store::hops::{self, Hop as Row};
-use crate::store::journal::{self, Past, Position};
+use crate::store::hops::Hop as Row;
+use crate::store::journal::{self, Past, Position, Write};
 use crate::store::tasks::{self, Leased, Task};
 use crate::{id, telemetry};
 
@@ -35,12 +35,14 @@ pub(super) struct Ran {
     pub(super) ended: Option<Result<Outcome, Fault>>,
     /// What the component that ran may do.
     pub(super) grant: Option<Arc<Grant>>,
+    /// Entries that are not on disk yet: they belong to the outcome.
+    pub(super) unwritten: Vec<Write>,
 }
 
 impl Ran {
     /// It did not run, for that reason if there is one.
     fn not(label: Label, why: Option<Fault>) -> Self {
-        Self { label, ended: why.map(Err), grant: None }
+        Self { label, ended: why.map(Err), grant: None, unwritten: Vec::new() }
     }
 }
 
@@ -73,9 +75,8 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     let traces = &worker.world.traces;
     report_lost(worker, leased, (row, former), now);
     let begun = match resumed(worker, leased, row, agent).await? {
-        Resumed::Run(begun) => Some(*begun),
-        Resumed::Taken => None,
-        Resumed::Nothing => {
+        Some(begun) => begun,
+        None => {
             if under_way(row) {
                 spans::cut(traces, leased, row, now);
             }
@@ -85,7 +86,7 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
             }
         }
     };
-    let Some(Begun { at, brief, label: at_start, began, past }) = begun else { return Ok(Ran::not(label, None)) };
+    let Begun { at, brief, label: at_start, began, past, first } = begun;
     // What it will be told again was read under these labels.
     let reached = past.values().map(|call| call.label).fold(at_start.join(label), Label::join);
     if let Some(fault) = uncleared(agent, reached) {
@@ -112,6 +113,10 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     );
     let start = Start { worker, leased, agent, label: at_start, now: brief.now };
     let hop = start.instance(at, past, until).await;
+    for write in first {
+        // Nothing has been written yet: there is nothing that could be broken.
+        let _ = hop.draft.note(write).await;
+    }
     let (hop, ended) = runtime::run(&agent.ready, hop, brief).await;
     // A label only rises, however far the run came this time.
     let label = hop.past.values().map(|call| call.label).fold(hop.label.join(leased.task.label), Label::join);
@@ -133,7 +138,7 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     let (seq, lease, digest) = (row.seq, leased.lease, agent.digest.as_str());
     let seen = spans::Run { agent: name, hop: seq, run, lease, digest, outcome, error };
     // A run that will be resumed has not ended.
-    if !matches!(ended, Err(runtime::Ended::Ours(_) | runtime::Ended::Fault(Fault::Backend { .. }))) {
+    if !ended.as_ref().is_err_and(runtime::Ended::resumes) {
         spans::ran(traces, leased, &seen, (began, ended_at));
     }
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one hop")]
@@ -159,7 +164,8 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         Err(runtime::Ended::Fault(fault)) => Some(Err(fault)),
         Err(runtime::Ended::Ours(_)) => None,
     };
-    Ok(Ran { label, ended, grant: Some(agent.grant.clone()) })
+    let unwritten = if ended.is_some() { hop.draft.take().await? } else { Vec::new() };
+    Ok(Ran { label, ended, grant: Some(agent.grant.clone()), unwritten })
 }
 
 /// Why an agent may not see what carries that label, if it may not.
@@ -191,7 +197,7 @@ fn report_lost(worker: &Worker, leased: &Leased, (row, former): (&Row, &[Row]), 
     }
 }
 
-/// Starts a run of its own; `None` if the lease is lost. The inner error is a run that may not start, with the label that says so.
+/// Starts a run of its own. The inner error is a run that may not start, with the label that says so.
 async fn anew(
     worker: &Worker,
     leased: &Leased,
@@ -199,7 +205,7 @@ async fn anew(
     agent: &Arc<Agent>,
     label: Label,
     now: Timestamp,
-) -> Result<Result<Option<Begun>, (Label, Fault)>, StoreError> {
+) -> Result<Result<Begun, (Label, Fault)>, StoreError> {
     let handed: Vec<Handed> = former.iter().filter_map(Row::handed).collect();
     let earlier = tasks::conversation(&worker.world.db, &leased.task, TURNS).await?;
     let read = handed.iter().map(|handed| Label::of(handed.tier)).chain(earlier.iter().map(|task| task.label));
@@ -207,11 +213,12 @@ async fn anew(
     if let Some(fault) = uncleared(agent, label) {
         return Ok(Err((label, fault)));
     }
-    let at = Position { task: leased.task.id.clone(), hop: row.seq, run: 0, seq: 0 };
+    let at = Position { task: leased.task.id.clone(), hop: row.seq, run: row.run + 1, seq: 0 };
     let brief = Start { worker, leased, agent, label, now }.brief(handed, &earlier).await?;
-    let (input, closing) = Input::of(&brief, &at, label).entry(at, leased.lease)?;
-    let at = hops::start(&worker.world.db, agent.digest.clone(), input, closing).await?;
-    Ok(Ok(at.map(|at| Begun { at, brief, label, began: now, past: BTreeMap::new() })))
+    let (opening, closing) = Input::of(&brief, &at, label).entry(at.clone(), leased.lease)?;
+    let start = Write::Start { at: at.clone(), digest: agent.digest.clone(), started_at: now };
+    let first = vec![start, Write::Entry(opening, closing)];
+    Ok(Ok(Begun { at, brief, label, began: now, past: BTreeMap::new(), first }))
 }
 
 /// A run that has begun, now or before it was interrupted.
@@ -223,37 +230,26 @@ struct Begun {
     /// When it first started.
     began: Timestamp,
     past: BTreeMap<u32, Past>,
+    /// What the journal must say of its beginning, before anything else that it does.
+    first: Vec<Write>,
 }
 
-/// Whether a hop was under way.
-enum Resumed {
-    /// In this run, which goes on.
-    Run(Box<Begun>),
-    /// And somebody else has it.
-    Taken,
-    /// It starts anew.
-    Nothing,
-}
-
-/// Takes up the run that the hop was in when it was interrupted, if its component is the one that serves.
-async fn resumed(worker: &Worker, leased: &Leased, row: &Row, agent: &Agent) -> Result<Resumed, StoreError> {
+/// Takes up the run that the hop was in when it was interrupted, if its component is the one that serves; `None` if it starts anew.
+async fn resumed(worker: &Worker, leased: &Leased, row: &Row, agent: &Agent) -> Result<Option<Begun>, StoreError> {
     let same = under_way(row) && row.digest.as_ref() == Some(&agent.digest);
     let at = Position { task: leased.task.id.clone(), hop: row.seq, run: row.run, seq: 0 };
     let behind = if same { journal::behind(&worker.world.db, &at).await? } else { None };
-    let Some(behind) = behind else { return Ok(Resumed::Nothing) };
+    let Some(behind) = behind else { return Ok(None) };
     let input: Input = match serde_json::from_str(&behind.input) {
         Ok(input) => input,
         Err(error) => {
             // Another version wrote it. Nothing that it did is unrepeatable, so it may start anew.
             tracing::warn!(event = "run_not_resumed", task_id = at.task, %error, "a run starts anew: its input cannot be read: {error}");
-            return Ok(Resumed::Nothing);
+            return Ok(None);
         }
     };
-    if !hops::resume(&worker.world.db, at.clone(), leased.lease).await? {
-        return Ok(Resumed::Taken);
-    }
-    let (label, began) = (input.label, input.now);
-    Ok(Resumed::Run(Box::new(Begun { at, brief: input.brief(&leased.task), label, began, past: behind.calls })))
+    let (label, began, first) = (input.label, input.now, vec![Write::Resume(at.clone())]);
+    Ok(Some(Begun { at, brief: input.brief(&leased.task), label, began, past: behind.calls, first }))
 }
 
 /// What a run starts from.
@@ -273,6 +269,9 @@ impl Start<'_> {
         // The wall clock starts when the guest may: waiting for its turn is not billed to it.
         let permit = world.executing.clone().acquire_owned().await.ok();
         Hop {
+            replaying_since: past.values().any(|call| call.answer.is_some()).then(id::now),
+            draft: Draft::new(world.db.clone(), &at.task, self.leased.lease),
+            made: BTreeMap::new(),
             world,
             grant: self.agent.grant.clone(),
             digest: self.agent.digest.clone(),

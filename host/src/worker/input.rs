@@ -1,5 +1,6 @@
 //! Entry 0 of a run: everything that it starts from, so that it can be resumed and repeated.
 
+use policy::call::Effect;
 use policy::manifest::Limits;
 use policy::task::{Handed, Timestamp};
 use policy::tier::Label;
@@ -71,7 +72,7 @@ impl Input {
         let request = serde_json_canonicalizer::to_string(self)?;
         let (label, now) = (self.label, self.now);
         let fingerprint = id::digest(request.as_bytes());
-        let opening = Opening { at, lease, kind: "run.input", fingerprint, request, label, started_at: now };
+        let opening = Opening { at, lease, kind: "run.input", fingerprint, request, label, effect: Effect::None, started_at: now };
         let closing = Closing {
             state: "done",
             answer: "null".into(),
@@ -79,6 +80,7 @@ impl Input {
             destination: None,
             label,
             usage: None,
+            bill: None,
             wrote: None,
             finished_at: now,
         };

@@ -26,7 +26,9 @@ use crate::capability::World;
 use crate::fleet::Fleet;
 use crate::metrics::{self, name};
 use crate::store::hops;
-use crate::store::leases::{self, Settlement};
+use crate::store::journal::{self, Write};
+use crate::store::leases::{self, Settlement, Waits};
+use crate::store::ledger;
 use crate::store::tasks::{self, Leased, Trouble};
 use crate::store::{Db, StoreError};
 use crate::{id, telemetry};
@@ -180,6 +182,7 @@ impl Worker {
                 label: ran.label,
                 step,
                 trouble: trouble.clone(),
+                unwritten: ran.unwritten,
             };
             match settle(&self.world.db, leased, finished).await? {
                 Some(Settled::GoesOn) => {
@@ -233,6 +236,7 @@ impl Worker {
             label,
             step,
             trouble: Trouble::default(),
+            unwritten: Vec::new(),
         };
         settle(&self.world.db, leased, finished).await.map(|_| ())
     }
@@ -249,6 +253,7 @@ impl Worker {
                     let held = leases::settle(tx, (&id, lease), None, rest, now).await?;
                     if held {
                         hops::park(tx, &id).await?;
+                        ledger::assume_orphaned(tx, now).await?;
                     }
                     Ok(held)
                 })
@@ -276,6 +281,7 @@ struct Finished {
     label: Label,
     step: Step,
     trouble: Trouble,
+    unwritten: Vec<Write>,
 }
 
 /// Whether the lease goes on.
@@ -288,14 +294,15 @@ enum Settled {
 async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
     let now = id::now();
     let (task, lease) = (leased.task.id.clone(), leased.lease);
-    let Finished { seq, agent, ended, label, step, trouble } = finished;
-    let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_)));
+    let Finished { seq, agent, ended, label, step, trouble, unwritten } = finished;
+    let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_) | Step::Sleep(_)));
     let told = Told::of(&step, &ended);
     let fault = ended.as_ref().err().map(ToString::to_string);
     let settlement = settlement(&step, &ended, trouble, now);
     let held = db
         .write(move |tx| {
             Box::pin(async move {
+                journal::within(tx, lease, unwritten).await?;
                 let held = match settlement {
                     None => leases::advance(tx, (&task, lease), label).await?,
                     Some(how) => leases::settle(tx, (&task, lease), Some(label), how, now).await?,
@@ -312,9 +319,11 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
                 Ok(held)
             })
         })
-        .await?;
-    if !held {
-        return Ok(None);
+        .await;
+    match held {
+        Ok(true) => {}
+        Ok(false) | Err(StoreError::Taken) => return Ok(None),
+        Err(error) => return Err(error),
     }
     db.bell().changed(&leased.task.id);
     told.log(leased, &agent, label, now);
@@ -328,13 +337,17 @@ fn settlement(step: &Step, ended: &Result<Outcome, Fault>, trouble: Trouble, now
         Step::Finish => Settlement::Done { output: report(ended) },
         Step::Retry(pause) => Settlement::Retry { at: now.plus(*pause) },
         Step::Park(pause) => {
-            let backend = match ended {
-                Err(Fault::Backend { at, .. }) => Some(at.clone()),
-                Ok(_) | Err(_) => None,
+            let waits = match ended {
+                Err(Fault::Backend { at, .. }) => {
+                    Waits::Server { url: at.clone(), troubles: trouble.count, trouble_at: trouble.last }
+                }
+                Err(Fault::Busy { at }) => Waits::Turn { url: at.clone() },
+                Ok(_) | Err(_) => Waits::Else,
             };
-            let waits_for = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            Settlement::Park { at: now.plus(*pause), waits_for, backend, troubles: trouble.count, trouble_at: trouble.last }
+            let said = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            Settlement::Park { at: now.plus(*pause), said, waits }
         }
+        Step::Sleep(pause) => Settlement::Sleep { at: now.plus(*pause) },
         Step::Fail(code, message) => Settlement::Failed { code: *code, message: message.clone() },
     })
 }
@@ -362,7 +375,7 @@ impl Told {
             Step::Hop(_) => Self::Nothing,
             Step::Finish => Self::Done,
             Step::Retry(_) => Self::Again("hop_retry", why()),
-            Step::Park(_) => Self::Again("task_parked", why()),
+            Step::Park(_) | Step::Sleep(_) => Self::Again("task_parked", why()),
             Step::Fail(code, message) => Self::Failed(code.as_str(), message.clone()),
         }
     }
