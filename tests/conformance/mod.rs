@@ -3,6 +3,8 @@
 mod backends;
 mod hosts;
 mod intervene;
+mod journal;
+mod ledger;
 mod schema;
 mod tasks;
 mod todos;

@@ -21,7 +21,7 @@ const STOPPED: [(&str, &str, &str); 9] = [
 ];
 
 /// Guests that are refused at load (`e2e::bad_input` has their reasons), or that answer and have a test of their own below.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 16] = [
     "limitless",
     "escapes",
     "tools",
@@ -36,6 +36,8 @@ const OTHERS: [&str; 14] = [
     "misshapes",
     "detours",
     "hasty",
+    "spends",
+    "naps",
 ];
 
 async fn host_with(ids: &[&str]) -> (Model, Host) {

@@ -135,7 +135,9 @@ impl Failed {
         match self {
             Self::Charged(failed) => (failed.apart().0, true),
             Self::Overdue => (self, true),
-            failed => (failed, false),
+            Self::Told(_) | Self::Backend { .. } | Self::Busy { .. } | Self::Asleep { .. } | Self::Unknown(_) | Self::Store(_) => {
+                (self, false)
+            }
         }
     }
 }

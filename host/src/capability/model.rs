@@ -87,7 +87,7 @@ impl Act for Complete {
             Err((trouble, charged)) => {
                 let failed = match trouble {
                     Trouble::Call(text) => Failed::Told(CallError::Failed { text }),
-                    trouble => {
+                    Trouble::Resting(_) | Trouble::Away(_) | Trouble::Wrong(_) | Trouble::Midway(_) => {
                         let asked = !matches!(trouble, Trouble::Resting(_));
                         let at = world.router.backend(group).unwrap_or_default().to_owned();
                         Failed::Backend { said: trouble.to_string(), at, asked }

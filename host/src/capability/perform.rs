@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::act::{Act, Bound, Failed, Reply, Told, Who};
 use super::caps::Refused;
-use super::record::{Ended, Try, recorded};
+use super::record::{Ended, Outcome, Try, recorded};
 use super::replay::{Replayed, replayed};
 use super::{Hop, Stop, TICK, spans};
 use crate::id;
@@ -97,7 +97,7 @@ struct Trip<C: Act> {
     tries: Vec<Try>,
     /// What became of the latest try.
     last: Result<Stop, CallError>,
-    ended: Option<Result<(Reply<C::Answer>, Destination), CallError>>,
+    ended: Option<Outcome<C::Answer>>,
     bill: Option<Bill>,
 }
 
@@ -148,13 +148,11 @@ async fn round<C: Act>(hop: &mut Hop, label: Label, members: &mut [Member<C>]) -
     }
 }
 
+/// A call that may go to one destination, and what is to be reserved for it.
+type Cleared<C> = (Granted<C>, Option<Reservation>);
+
 /// The next candidate that passes steps 3 to 6; `None` if the call has ended without one.
-fn next<C: Act>(
-    hop: &Hop,
-    label: Label,
-    trip: &mut Trip<C>,
-    together: &mut Bound,
-) -> Result<Option<(Granted<C>, Option<Reservation>)>, Stop> {
+fn next<C: Act>(hop: &Hop, label: Label, trip: &mut Trip<C>, together: &mut Bound) -> Result<Option<Cleared<C>>, Stop> {
     while let Some(destination) = trip.candidates.pop_front() {
         let checked = within(hop, trip.call.clone())
             .and_then(|allowed| cleared(label, allowed, destination.clone()))
@@ -271,7 +269,7 @@ fn approved<C: Act>(_hop: &Hop, granted: Granted<C>) -> Result<Granted<C>, Denie
 
 /// Step 6. Is there budget for it? Within the run's own limits, with the calls that are made together with it; what a priced call
 /// could cost at most is reserved with its intent, within every cap or not at all.
-fn reserved<C: Act>(hop: &Hop, granted: Granted<C>, together: &mut Bound) -> Result<(Granted<C>, Option<Reservation>), Denied> {
+fn reserved<C: Act>(hop: &Hop, granted: Granted<C>, together: &mut Bound) -> Result<Cleared<C>, Denied> {
     passed("budget", C::KIND);
     let bound = granted.call().bound(&hop.world, granted.destination());
     let limits = hop.grant.limits();

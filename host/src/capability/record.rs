@@ -22,11 +22,14 @@ pub(super) struct Try {
     pub(super) outcome: String,
 }
 
+/// What a call was answered, and by whom; or why not.
+pub(super) type Outcome<A> = Result<(Reply<A>, Destination), CallError>;
+
 /// How a call ended, and where it was tried.
 pub(super) struct Ended<A> {
     pub(super) opening: Opening,
     pub(super) tries: Vec<Try>,
-    pub(super) how: Result<(Reply<A>, Destination), CallError>,
+    pub(super) how: Outcome<A>,
     /// What becomes of what was reserved for it.
     pub(super) bill: Option<Bill>,
 }

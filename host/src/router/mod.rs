@@ -98,7 +98,7 @@ impl Trouble {
     pub fn apart(self) -> (Self, bool) {
         match self {
             Self::Midway(trouble) => (trouble.apart().0, true),
-            trouble => (trouble, false),
+            Self::Resting(_) | Self::Away(_) | Self::Wrong(_) | Self::Call(_) => (self, false),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What each run asked, what it was told, and under which label. Append-only but for the answer of a started entry.
 
+mod payload;
 mod read;
 mod write;
 

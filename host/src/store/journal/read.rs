@@ -7,7 +7,7 @@ use policy::task::Timestamp;
 use policy::tier::{Label, Labelled, Tier};
 use serde_json::Value;
 
-use super::{Position, Usage};
+use super::{Position, Usage, payload};
 use crate::store::{Db, StoreError, on};
 
 /// What a call read and used.
@@ -94,10 +94,13 @@ pub async fn behind(db: &Db, at: &Position) -> Result<Option<Behind>, StoreError
     let mut rows = rows.into_iter();
     let Some(input) = rows.next().filter(|first| first.seq == 0) else { return Ok(None) };
     let mut calls = BTreeMap::new();
-    for row in rows {
+    for mut row in rows {
+        if let Some(answer) = row.answer.take() {
+            row.answer = Some(payload::get(db, &at.task, answer).await?);
+        }
         calls.insert(u32::try_from(row.seq).unwrap_or(u32::MAX), past(row)?);
     }
-    Ok(Some(Behind { input: input.request, calls }))
+    Ok(Some(Behind { input: payload::get(db, &at.task, input.request).await?, calls }))
 }
 
 fn past(row: Told) -> Result<Past, StoreError> {
@@ -186,12 +189,25 @@ impl TryFrom<Row> for Entry {
     }
 }
 
+/// Entries with their long texts.
+async fn whole(db: &Db, task: &str, rows: Vec<Row>) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        row.request = payload::get(db, task, row.request).await?;
+        if let Some(answer) = row.answer.take() {
+            row.answer = Some(payload::get(db, task, answer).await?);
+        }
+        entries.push(Entry::try_from(row)?);
+    }
+    Ok(entries)
+}
+
 /// Everything that a task's runs did, in order.
 pub async fn timeline(db: &Db, task: &str) -> Result<Vec<Entry>, StoreError> {
     const SQL: &str = "select * from journal where task = $1 order by hop, run, seq";
 
     let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL).bind(task).fetch_all(pool).await)?;
-    rows.into_iter().map(Entry::try_from).collect()
+    whole(db, task, rows).await
 }
 
 /// The calls of a task from hop `from` on, in order: without what was asked, and with the answers only of those that were refused
@@ -203,7 +219,7 @@ pub async fn calls(db: &Db, task: &str, from: u32) -> Result<Vec<Entry>, StoreEr
          from journal where task = $1 and hop >= $2 order by hop, run, seq";
 
     let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL).bind(task).bind(i64::from(from)).fetch_all(pool).await)?;
-    rows.into_iter().map(Entry::try_from).collect()
+    whole(db, task, rows).await
 }
 
 /// The groups that served a task.

@@ -1,6 +1,6 @@
 //! Writing it: what a run has to say in one transaction, under a lease that is held.
 
-use super::{Closing, Opening, Write, Written};
+use super::{Closing, Opening, Write, Written, payload};
 use crate::store::ledger::{self, Bill, Reserved};
 use crate::store::{Db, StoreError, Tx, artefacts, hops, within};
 
@@ -93,6 +93,11 @@ async fn put(tx: &mut Tx<'_>, opening: &Opening, closing: Option<&Closing>) -> R
     let usage = closing.and_then(|closing| closing.usage.as_ref());
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let at = &opening.at;
+    let request = payload::put(tx, &at.task, &opening.request).await?;
+    let answer = match closing {
+        Some(closing) => Some(payload::put(tx, &at.task, &closing.answer).await?),
+        None => None,
+    };
     Ok(within!(tx, connection => sqlx::query(SQL)
         .bind(&at.task)
         .bind(i64::from(at.hop))
@@ -102,8 +107,8 @@ async fn put(tx: &mut Tx<'_>, opening: &Opening, closing: Option<&Closing>) -> R
         .bind(opening.kind)
         .bind(&opening.fingerprint)
         .bind(closing.map_or("started", |closing| closing.state))
-        .bind(&opening.request)
-        .bind(closing.map(|closing| closing.answer.as_str()))
+        .bind(request.as_ref())
+        .bind(answer.as_deref())
         .bind(closing.map_or("[]", |closing| closing.tries.as_str()))
         .bind(closing.and_then(|closing| closing.destination.as_deref()))
         .bind(label.tier.as_str())
