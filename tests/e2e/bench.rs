@@ -13,7 +13,22 @@ async fn bench_prints_every_figure_beside_its_floor() {
     assert_eq!(ended.status.code(), Some(0), "{complained}");
     let said: Value = serde_json::from_slice(&ended.stdout).unwrap();
     let figures = said["figures"].as_array().unwrap();
-    for wanted in ["commit", "start to ready", "memory", "instance start", "overhead", "statements", "commits", "log", "/inbox"] {
+    for wanted in [
+        "bare commit",
+        "record alone",
+        "64 at a time",
+        "start to ready",
+        "kill broke off",
+        "memory, idle",
+        "parked",
+        "instance start",
+        "overhead",
+        "task, statements",
+        "task, commits",
+        "task, log",
+        "64 in flight, commits",
+        "/inbox",
+    ] {
         assert!(figures.iter().any(|row| row["figure"].as_str().unwrap().contains(wanted)), "no {wanted}: {said:#}");
     }
     for row in figures {

@@ -230,7 +230,7 @@ fn place<C: Act>(hop: &mut Hop, request: String) -> Result<Opening, Stop> {
 }
 
 /// Version, kind and canonical request, hashed.
-fn fingerprint(kind: &str, request: &str) -> String {
+pub(crate) fn fingerprint(kind: &str, request: &str) -> String {
     const VERSION: u8 = 1;
     format!("{VERSION:02x}{}", id::digest(format!("{kind}\0{request}").as_bytes()))
 }

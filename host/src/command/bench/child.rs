@@ -1,6 +1,7 @@
 //! The host that is measured: this very program, started as an operator would, watched through its log lines, and killed: it is made
 //! for that.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 
 use super::model::{self, Model};
 use crate::egress::{self, Client};
@@ -97,7 +99,7 @@ impl Place {
         let (tell, lines) = unbounded_channel();
         tokio::spawn(listen(child.stderr.take().context("the host has no log")?, tell));
         let mut host =
-            Host { base: String::new(), pid, ready: Duration::ZERO, client: Client::new(std::iter::empty())?, child, lines };
+            Host { base: String::new(), pid, ready: Duration::ZERO, client: Client::new(std::iter::empty())?, began, child, lines };
         let serving = host.line("serving").await?;
         host.base = format!("http://{}", serving.fields.get("address").and_then(Value::as_str).context("it serves nowhere")?);
         host.client = Client::new(std::iter::once(host.base.as_str()))?;
@@ -131,6 +133,8 @@ pub(super) struct Host {
     /// From its start until it said that it is ready.
     pub(super) ready: Duration,
     pub(super) client: Client,
+    /// When it was started.
+    pub(super) began: Instant,
     child: Child,
     lines: UnboundedReceiver<Line>,
 }
@@ -166,6 +170,59 @@ impl Host {
                 return Ok(done);
             }
         }
+    }
+
+    /// Has so many tasks done, so many of them at a time; how long that took.
+    pub(super) async fn crowd(&mut self, tasks: usize, at_a_time: usize) -> anyhow::Result<Duration> {
+        let (began, mut posts, mut posted, mut done) = (Instant::now(), JoinSet::new(), 0, 0);
+        while done < tasks {
+            while posted < tasks.min(done + at_a_time) {
+                let (client, base) = (self.client.clone(), self.base.clone());
+                posts.spawn(async move { post(&client, &base).await });
+                posted += 1;
+            }
+            let line = self.next().await?;
+            if line.fields.get("task_id").is_some() {
+                if !line.is("task_completed") {
+                    bail!("a task that measures was not done: {}", line.fields);
+                }
+                done += 1;
+            }
+            while let Some(posted) = posts.try_join_next() {
+                posted??;
+            }
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Posts so many tasks and waits until each has been parked.
+    pub(super) async fn park(&mut self, tasks: usize) -> anyhow::Result<()> {
+        const AT_A_TIME: usize = 16;
+        let (mut parked, mut posts) = (HashSet::new(), JoinSet::new());
+        for _ in 0..tasks {
+            if posts.len() >= AT_A_TIME
+                && let Some(posted) = posts.join_next().await
+            {
+                posted??;
+            }
+            let (client, base) = (self.client.clone(), self.base.clone());
+            posts.spawn(async move { post(&client, &base).await });
+        }
+        while let Some(posted) = posts.join_next().await {
+            posted??;
+        }
+        while parked.len() < tasks {
+            let line = self.next().await?;
+            if line.is("task_parked") {
+                parked.extend(line.fields.get("task_id").and_then(Value::as_str).map(str::to_owned));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a task is done that was there before.
+    pub(super) async fn done(&mut self) -> anyhow::Result<()> {
+        self.line("task_completed").await.map(drop)
     }
 
     async fn line(&mut self, event: &str) -> anyhow::Result<Line> {

@@ -16,6 +16,7 @@ pub(super) enum Unit {
     Mebibytes,
     Bytes,
     Times,
+    PerSecond,
 }
 
 impl Unit {
@@ -26,6 +27,7 @@ impl Unit {
             Self::Mebibytes => "MiB",
             Self::Bytes => "bytes",
             Self::Times => "",
+            Self::PerSecond => "/s",
         }
     }
 }
@@ -71,6 +73,12 @@ impl Measured {
         Self { value: sum as f64 / of.max(1) as f64, unit }
     }
 
+    /// How many a second.
+    #[expect(clippy::cast_precision_loss, reason = "a number of tasks, or of calls")]
+    pub(super) fn rate(many: usize, took: Duration) -> Self {
+        Self { value: many as f64 / took.as_secs_f64(), unit: Unit::PerSecond }
+    }
+
     /// A size in bytes.
     #[expect(clippy::cast_precision_loss, reason = "a size of memory")]
     pub(super) fn memory(bytes: u64) -> Self {
@@ -96,8 +104,12 @@ pub(super) enum Aim {
     None,
     /// In the figure's own unit.
     AtMost(f64),
+    /// In the figure's own unit: more is better.
+    AtLeast(f64),
     /// Times its floor.
     TimesFloor(f64),
+    /// Its floor and so much, in the figure's own unit.
+    OverFloor(f64),
 }
 
 impl Aim {
@@ -105,7 +117,9 @@ impl Aim {
         match self {
             Self::None => "–".into(),
             Self::AtMost(most) => format!("≤ {most} {}", unit.word()),
+            Self::AtLeast(least) => format!("≥ {least} {}", unit.word()),
             Self::TimesFloor(times) => format!("≤ {times} × floor"),
+            Self::OverFloor(more) => format!("≤ floor + {more} {}", unit.word()),
         }
     }
 }
@@ -151,7 +165,9 @@ impl Figure {
         match self.aim {
             Aim::None => None,
             Aim::AtMost(most) => Some(self.value.value <= most),
+            Aim::AtLeast(least) => Some(self.value.value >= least),
             Aim::TimesFloor(times) => Some(self.ratio() <= times),
+            Aim::OverFloor(more) => Some(self.value.value <= self.floor.value + more),
         }
     }
 
@@ -216,6 +232,8 @@ mod tests {
         let figure = |aim| Measured::share(30, 10, Unit::Times).figure("x", Measured::share(1, 1, Unit::Times), aim).unwrap();
         assert_eq!(figure(Aim::TimesFloor(2.0)).met(), Some(false));
         assert_eq!(figure(Aim::AtMost(3.0)).met(), Some(true));
+        assert_eq!(figure(Aim::AtLeast(4.0)).met(), Some(false));
+        assert_eq!(figure(Aim::OverFloor(2.0)).met(), Some(true));
         assert_eq!(figure(Aim::None).met(), None);
         assert!(table(&[figure(Aim::TimesFloor(2.0)).on("sqlite")]).contains("≤ 2 × floor"));
     }

@@ -4,12 +4,16 @@
 //! Works in folders and databases of its own that are thrown away; the operator's are never opened.
 
 mod child;
+mod crowd;
 mod figure;
 mod floor;
 mod inbox;
 mod instance;
 mod model;
 mod process;
+mod record;
+mod replay;
+mod resume;
 mod task;
 
 use clap::Args;
@@ -47,13 +51,40 @@ struct Scale {
     instances: usize,
     counted: usize,
     timed: usize,
+    /// Tasks with many in flight.
+    crowd: usize,
+    parked: usize,
+    kills: usize,
+    records: u32,
     load: Load,
 }
 
-const FULL: Scale =
-    Scale { fsyncs: 500, spawns: 20, starts: 7, instances: 500, counted: 60, timed: 200, load: Load { rate: 500, seconds: 8 } };
-const QUICK: Scale =
-    Scale { fsyncs: 50, spawns: 3, starts: 1, instances: 20, counted: 3, timed: 5, load: Load { rate: 500, seconds: 1 } };
+const FULL: Scale = Scale {
+    fsyncs: 500,
+    spawns: 20,
+    starts: 7,
+    instances: 500,
+    counted: 60,
+    timed: 200,
+    crowd: 640,
+    parked: 2000,
+    kills: 7,
+    records: 200,
+    load: Load { rate: 500, seconds: 8 },
+};
+const QUICK: Scale = Scale {
+    fsyncs: 50,
+    spawns: 3,
+    starts: 1,
+    instances: 20,
+    counted: 3,
+    timed: 5,
+    crowd: 64,
+    parked: 50,
+    kills: 1,
+    records: 20,
+    load: Load { rate: 500, seconds: 1 },
+};
 
 pub(super) async fn run(settings: Settings, options: Options) -> anyhow::Result<Exit> {
     if options.at_rest {
@@ -140,10 +171,14 @@ impl<'f> Bench<'f> {
         let past = bare.past().await?;
 
         let mut figures = self.commits(&mut bare, &past).await?;
+        tell("records in the journal");
+        let url_of_floor = scratch.floor_url();
+        figures.extend(record::figures((&self.config, &url_of_floor, &self.fsyncs), (&mut bare, &past), self.scale.records).await?);
         let (started, host) = self.starts(&place, &url, cold).await?;
         figures.extend(started);
         let instances = instance::bare(&self.config, &place, self.scale.instances).await?;
         figures.extend(self.tasks(host, (&place, scratch), (&mut bare, &past), &instances).await?);
+        figures.extend(self.crowds((&place, scratch), (&mut bare, &past)).await?);
         figures.extend(self.inbox(&place, &url, &mut bare, &past).await?);
         Ok(figures.into_iter().map(|figure| figure.on(store)).collect())
     }
@@ -173,9 +208,12 @@ impl<'f> Bench<'f> {
         warm.add(host.ready);
         let floor = self.spawns.quantile(0.5, Unit::Millis);
         let idle = Measured::memory(process::memory(host.pid)?);
+        tell("kills in the middle of a call");
+        let (host, resumed) = resume::resumed(host, (place, url, &self.model), self.scale.kills).await?;
         let figures = vec![
             cold.figure("start to ready, nothing compiled", floor, Aim::None)?,
             warm.quantile(0.5, Unit::Millis).figure("start to ready, compiled", floor, Aim::AtMost(300.0))?,
+            resume::figure(&resumed, &warm)?,
             idle.figure("memory, idle", self.at_rest, Aim::AtMost(80.0))?,
         ];
         Ok((figures, host))
@@ -192,8 +230,8 @@ impl<'f> Bench<'f> {
         let url = scratch.url();
         host.task().await?;
         let used = task::used(&mut host, &url, self.scale.counted).await?;
-        let bare_used = task::used_bare(bare, &scratch.floor_url(), past, (used.commits(), self.scale.counted)).await?;
-        let timed = task::timed(&mut host, &self.model, bare, past, (used.commits(), self.scale.timed)).await?;
+        let bare_used = task::used_bare(bare, &scratch.floor_url(), past, self.scale.counted).await?;
+        let timed = task::timed(&mut host, &self.model, bare, past, self.scale.timed).await?;
         host.kill().await?;
 
         let mut host = place.start(&url, Log::Statements).await?;
@@ -205,6 +243,23 @@ impl<'f> Bench<'f> {
         host.kill().await?;
         let mut figures = timed.figures(instances)?;
         figures.extend(task::costs(&used, &bare_used, past, (statements, counted))?);
+        Ok(figures)
+    }
+
+    /// Many tasks at a time, and many that wait for their model.
+    async fn crowds(&self, (place, scratch): (&Place, &Scratch), (bare, past): (&mut Bare, &Past)) -> anyhow::Result<Vec<Figure>> {
+        tell(&format!("{} tasks at a time", crowd::IN_FLIGHT));
+        let floor = crowd::bare(bare, &scratch.floor_url(), past, self.scale.crowd).await?;
+        let mut host = place.start(&scratch.url(), Log::Usual).await?;
+        let crowd = crowd::host(&mut host, &scratch.url(), self.scale.crowd).await?;
+        host.kill().await?;
+        let mut figures = crowd::figures(&crowd, &floor)?;
+        tell("tasks that wait for their model");
+        // On a database of its own, since those tasks never end.
+        let mut host = place.start(&scratch.parked_url(), Log::Usual).await?;
+        host.crowd(crowd::IN_FLIGHT, crowd::IN_FLIGHT).await?;
+        figures.push(crowd::parked(&mut host, &self.model, self.scale.parked).await?);
+        host.kill().await?;
         Ok(figures)
     }
 

@@ -3,15 +3,18 @@
 //!
 //! Each statement copies a row of the finished task, so that contents and sizes are the real ones.
 
+use std::ops::Range;
+
 use sqlx::{Connection, FromRow};
 
 use super::Line;
 use crate::store::{StoreError, Tx, within};
 
 const TASK: &str = "insert into task (id, client_task_id, token, status, content, source, origin, requester, role, user_name, intent, \
-     priority, data_tier, label, tainted, conversation_id, trace_id, max_attempts, backoff_seconds, run_at, created_at) \
-     select $1, client_task_id, token, 'pending', content, source, origin, requester, role, user_name, intent, \
-     priority, data_tier, data_tier, 0, $1, trace_id, max_attempts, backoff_seconds, run_at, created_at from task where id = $2";
+     priority, data_tier, label, tainted, conversation_id, trace_id, traceparent, max_attempts, backoff_seconds, run_at, created_at, \
+     waiting_since) select $1, client_task_id, token, 'pending', content, source, origin, requester, role, user_name, intent, \
+     priority, data_tier, data_tier, 0, $1, trace_id, traceparent, max_attempts, backoff_seconds, run_at, created_at, created_at \
+     from task where id = $2";
 const LEASE: &str = "update task set status = 'running', lease = lease + 1, owner = $2, lease_until = run_at + 30000, \
      started_at = run_at where id = $1";
 const ADVANCE: &str = "update task set label = (select past.label from task past where past.id = $2), attempts = 0 where id = $1";
@@ -19,21 +22,24 @@ const DONE: &str = "update task set status = 'done', output = (select past.outpu
      finished_at = started_at, owner = null, lease_until = null where id = $1";
 const HOP: &str = "insert into hop (task, seq, agent, status, label, tainted) \
      select $1, seq, agent, 'pending', label, tainted from hop where task = $2 and seq = $3";
-const START: &str = "update hop set status = 'running', run = run + 1, started_at = 1, \
+const START: &str = "update hop set status = 'running', run = run + 1, lease = 1, started_at = 1, \
      digest = (select past.digest from hop past where past.task = $2 and past.seq = $3) where task = $1 and seq = $3";
 const END: &str = "update hop set status = 'done', finished_at = 2, \
      outcome = (select past.outcome from hop past where past.task = $2 and past.seq = $3) where task = $1 and seq = $3";
 const ENTRY: &str = "insert into journal (task, hop, run, seq, lease, kind, fingerprint, state, request, answer, tries, destination, \
-     tier, tainted, model, input_tokens, output_tokens, usd_micros, started_at, finished_at) \
+     tier, tainted, model, input_tokens, output_tokens, usd_micros, started_at, finished_at, effect) \
      select $1, hop, run, seq, lease, kind, fingerprint, state, request, answer, tries, destination, \
-     tier, tainted, model, input_tokens, output_tokens, usd_micros, started_at, finished_at \
+     tier, tainted, model, input_tokens, output_tokens, usd_micros, started_at, finished_at, effect \
      from journal where task = $2 and hop = $3 and run = $4 and seq = $5";
-const INTENT: &str = "insert into journal (task, hop, run, seq, lease, kind, fingerprint, state, request, tries, tier, tainted, started_at) \
-     select $1, hop, run, seq, lease, kind, fingerprint, 'started', request, '[]', tier, tainted, started_at \
+const INTENT: &str = "insert into journal (task, hop, run, seq, lease, kind, fingerprint, state, request, tries, tier, tainted, started_at, effect) \
+     select $1, hop, run, seq, lease, kind, fingerprint, 'started', request, '[]', tier, tainted, started_at, effect \
      from journal where task = $2 and hop = $3 and run = $4 and seq = $5";
 const CLOSE: &str = "update journal set state = 'done', answer = (select past.answer from journal past \
      where past.task = $2 and past.hop = $3 and past.run = $4 and past.seq = $5), finished_at = started_at \
      where task = $1 and hop = $3 and run = $4 and seq = $5";
+const USAGE: &str = "insert into ledger (task, hop, run, seq, lease, entry, assumed, agent, grp, model, tier, input_tokens, output_tokens, \
+     usd_micros, at) select $1, hop, run, seq, lease, entry, assumed, agent, grp, model, tier, input_tokens, output_tokens, usd_micros, at \
+     from ledger where task = $2 and hop = $3 and run = $4 and seq = $5";
 const ARTEFACT: &str = "insert into artefact (task, path, sha256, hop, agent, digest, tier) \
      select $1, path, sha256, hop, agent, digest, tier from artefact where task = $2 and path = $3";
 const WROTE: &str = "update artefact set written_at = (select max(past.written_at) from artefact past \
@@ -52,28 +58,31 @@ struct Entry {
     hop: i64,
     run: i64,
     seq: i64,
-    kind: String,
+    /// Whether its intent had to be on disk before it was made.
+    effect: String,
+    /// Rows of the ledger about it.
+    billed: i64,
 }
 
 /// A finished task, to be written once more.
 pub struct Past {
     id: String,
-    steps: Vec<Step>,
-    /// Commits without which something would be promised or sent before it is on disk.
-    necessary: usize,
+    /// The fewest commits without which something would be promised or sent before it is on disk: taken in, leased, an intent before
+    /// each effect, each hop settled.
+    commits: Vec<Vec<Step>>,
 }
 
 impl Past {
     /// Statements that write it.
     #[must_use]
     pub fn statements(&self) -> usize {
-        self.steps.len()
+        self.commits.iter().map(Vec::len).sum()
     }
 
-    /// The fewest commits: taken in, leased, an intent before each effect, each hop settled.
+    /// The fewest commits.
     #[must_use]
-    pub fn necessary(&self) -> usize {
-        self.necessary
+    pub fn commits(&self) -> usize {
+        self.commits.len()
     }
 }
 
@@ -98,7 +107,9 @@ impl Bare {
     pub async fn past(&mut self) -> Result<Past, StoreError> {
         const NEWEST: &str = "select id from task where status = 'done' order by id desc limit 1";
         const HOPS: &str = "select seq from hop where task = $1 order by seq";
-        const ENTRIES: &str = "select hop, run, seq, kind from journal where task = $1 order by hop, run, seq";
+        const ENTRIES: &str = "select hop, run, seq, effect, (select count(*) from ledger where ledger.task = journal.task \
+             and ledger.hop = journal.hop and ledger.run = journal.run and ledger.seq = journal.seq) as billed \
+             from journal where task = $1 order by hop, run, seq";
         const FILES: &str = "select hop, path from artefact where task = $1 order by hop, path";
 
         let mut tx = self.tx();
@@ -108,19 +119,20 @@ impl Bare {
             within!(&mut tx, connection => sqlx::query_as(ENTRIES).bind(&id).fetch_all(&mut **connection).await)?;
         let files: Vec<(i64, String)> =
             within!(&mut tx, connection => sqlx::query_as(FILES).bind(&id).fetch_all(&mut **connection).await)?;
-        let necessary = 2 + hops.len() + files.len();
-        Ok(Past { id, steps: steps(&hops, &entries, &files), necessary })
+        Ok(Past { id, commits: commits(&hops, &entries, &files) })
     }
 
-    /// Writes a task once more, in so many commits.
+    /// Writes tasks once more, side by side: each of their commits is one for all of them.
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn task(&mut self, past: &Past, id: &str, commits: usize) -> Result<(), StoreError> {
-        let (steps, commits) = (past.steps.len(), commits.clamp(1, past.steps.len()));
-        for group in 0..commits {
-            let (from, to) = (group * steps / commits, (group + 1) * steps / commits);
-            let group: Vec<(&Step, &str)> = past.steps.iter().take(to).skip(from).map(|step| (step, id)).collect();
+    pub async fn tasks(&mut self, past: &Past, ids: &[String]) -> Result<(), StoreError> {
+        self.side_by_side(past, ids, past.commits()).await
+    }
+
+    async fn side_by_side(&mut self, past: &Past, ids: &[String], commits: usize) -> Result<(), StoreError> {
+        for steps in past.commits.iter().take(commits) {
+            let group: Vec<(&Step, &str)> = ids.iter().flat_map(|id| steps.iter().map(|step| (step, id.as_str()))).collect();
             self.commit(&past.id, &group).await?;
         }
         Ok(())
@@ -131,9 +143,40 @@ impl Bare {
     /// # Errors
     /// What the driver says.
     pub async fn enqueue(&mut self, past: &Past, ids: &[String]) -> Result<(), StoreError> {
-        let group: Vec<(&Step, &str)> =
-            ids.iter().flat_map(|id| past.steps.iter().take(2).map(|step| (step, id.as_str()))).collect();
-        self.commit(&past.id, &group).await
+        self.side_by_side(past, ids, 1).await
+    }
+
+    /// Takes a task in and leases it; the number of the lease.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn lease(&mut self, past: &Past, id: &str) -> Result<i64, StoreError> {
+        self.side_by_side(past, &[id.to_owned()], 2).await?;
+        Ok(1)
+    }
+
+    /// Looks at what each call of a task's first run was told; how many there are.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn answers(&mut self, task: &str) -> Result<usize, StoreError> {
+        const SQL: &str = "select fingerprint, answer from journal where task = $1 and hop = 1 and run = 1 order by seq";
+
+        let mut tx = self.tx();
+        let rows: Vec<(String, Option<String>)> =
+            within!(&mut tx, connection => sqlx::query_as(SQL).bind(task).fetch_all(&mut **connection).await)?;
+        Ok(rows.len())
+    }
+
+    /// Copies entries `seqs` of the first run of task `from` to task `to`, in one commit.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn entries(&mut self, (from, to): (&str, &str), seqs: Range<u32>) -> Result<(), StoreError> {
+        let step = |seq: u32| Step::Entry(ENTRY, Entry { hop: 1, run: 1, seq: i64::from(seq), effect: String::new(), billed: 0 });
+        let steps: Vec<Step> = seqs.map(step).collect();
+        let group: Vec<(&Step, &str)> = steps.iter().map(|step| (step, to)).collect();
+        self.commit(from, &group).await
     }
 
     async fn commit(&mut self, past: &str, group: &[(&Step, &str)]) -> Result<(), StoreError> {
@@ -164,32 +207,33 @@ impl Bare {
     }
 }
 
-/// The statements of a task in the order in which a host needs them.
-fn steps(hops: &[i64], entries: &[Entry], files: &[(i64, String)]) -> Vec<Step> {
-    let mut steps = vec![Step::Task(TASK), Step::Hop(HOP, 1), Step::Task(LEASE)];
+/// The statements of a task in the order in which a host needs them, by commit.
+fn commits(hops: &[i64], entries: &[Entry], files: &[(i64, String)]) -> Vec<Vec<Step>> {
+    let mut commits = vec![vec![Step::Task(TASK), Step::Hop(HOP, 1)], vec![Step::Task(LEASE)]];
     for hop in hops {
-        if *hop > 1 {
-            steps.extend([Step::Task(ADVANCE), Step::Hop(HOP, *hop)]);
-        }
-        steps.push(Step::Hop(START, *hop));
+        let mut steps = vec![Step::Hop(START, *hop)];
         let mut written = files.iter().filter(|(by, _)| by == hop).map(|(_, path)| path);
         for entry in entries.iter().filter(|entry| entry.hop == *hop) {
-            let writes = matches!(entry.kind.as_str(), "vault.write" | "vault.append");
-            let Some(path) = (if writes { written.next() } else { None }) else {
+            if entry.effect == "none" {
                 steps.push(Step::Entry(ENTRY, entry.clone()));
-                continue;
-            };
-            steps.extend([
-                Step::Entry(INTENT, entry.clone()),
-                Step::File(ARTEFACT, path.clone()),
-                Step::File(WROTE, path.clone()),
-                Step::Entry(CLOSE, entry.clone()),
-            ]);
+            } else {
+                let path = written.next();
+                steps.push(Step::Entry(INTENT, entry.clone()));
+                steps.extend(path.map(|path| Step::File(ARTEFACT, path.clone())));
+                commits.push(std::mem::take(&mut steps));
+                steps.push(Step::Entry(CLOSE, entry.clone()));
+                steps.extend(path.map(|path| Step::File(WROTE, path.clone())));
+            }
+            steps.extend((entry.billed > 0).then(|| Step::Entry(USAGE, entry.clone())));
+        }
+        match hops.iter().find(|next| *next > hop) {
+            None => steps.push(Step::Task(DONE)),
+            Some(next) => steps.extend([Step::Task(ADVANCE), Step::Hop(HOP, *next)]),
         }
         steps.push(Step::Hop(END, *hop));
+        commits.push(steps);
     }
-    steps.push(Step::Task(DONE));
-    steps
+    commits
 }
 
 async fn execute(tx: &mut Tx<'_>, step: &Step, id: &str, past: &str) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! Throw-away databases: one for the host, and a copy of it for the bare statements.
+//! Throw-away databases: one for the host, and copies of it for the bare statements and for tasks that never end.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,6 +10,10 @@ use sqlx::{AssertSqlSafe, Connection};
 use super::Line;
 use crate::id;
 use crate::store::StoreError;
+
+/// What the copies are called behind the name of the host's own.
+const FLOOR: &str = "_floor";
+const PARKED: &str = "_parked";
 
 /// A database that exists for one bench.
 pub struct Scratch {
@@ -62,7 +66,13 @@ impl Scratch {
     /// Where the bare statements go.
     #[must_use]
     pub fn floor_url(&self) -> String {
-        self.at("_floor")
+        self.at(FLOOR)
+    }
+
+    /// Where tasks are parked and left.
+    #[must_use]
+    pub fn parked_url(&self) -> String {
+        self.at(PARKED)
     }
 
     fn at(&self, suffix: &str) -> String {
@@ -76,7 +86,7 @@ impl Scratch {
         }
     }
 
-    /// Copies the host's database for the bare statements: the same tables, indices and first rows. No host may be running on it.
+    /// Copies the host's database: the same tables, indices and first rows. No host may be running on it.
     ///
     /// # Errors
     /// What the database says.
@@ -86,25 +96,30 @@ impl Scratch {
         match &self.place {
             Place::Folder(folder) => {
                 if let Line::Sqlite(mut connection) = Line::open(&self.url()).await? {
-                    let file = folder.join("bench_floor.db").display().to_string();
-                    sqlx::query(SQL).bind(file).execute(&mut connection).await?;
+                    for suffix in [FLOOR, PARKED] {
+                        let file = folder.join(format!("bench{suffix}.db")).display().to_string();
+                        sqlx::query(SQL).bind(file).execute(&mut connection).await?;
+                    }
                     connection.close().await?;
                 }
                 Ok(())
             }
             Place::Server { server, name } => {
-                administer(server, format!("create database {name}_floor template {name}")).await.map_err(StoreError::Query)
+                for suffix in [FLOOR, PARKED] {
+                    administer(server, format!("create database {name}{suffix} template {name}")).await?;
+                }
+                Ok(())
             }
         }
     }
 
-    /// Removes both from a server; a folder is removed by whoever made it.
+    /// Removes them from a server; a folder is removed by whoever made it.
     ///
     /// # Errors
     /// What the database says.
     pub async fn remove(&self) -> Result<(), StoreError> {
         if let Place::Server { server, name } = &self.place {
-            for suffix in ["_floor", ""] {
+            for suffix in [PARKED, FLOOR, ""] {
                 administer(server, format!("drop database if exists {name}{suffix} with (force)")).await?;
             }
         }
