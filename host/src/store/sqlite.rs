@@ -29,7 +29,9 @@ pub(super) async fn open(url: &str, path: &Path) -> Result<Db, StoreError> {
         .pragma("secure_delete", "on")
         .busy_timeout(Duration::from_secs(5));
     let opened = |error: sqlx::Error| failed(error.to_string(), "is it a SQLite file of this program?");
-    let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options.clone()).await.map_err(opened)?;
+    // A file does not go away like a server: asking each connection whether it lives would wake its thread once more for each read.
+    let pool = SqlitePoolOptions::new().max_connections(4).test_before_acquire(false);
+    let pool = pool.connect_with(options.clone()).await.map_err(opened)?;
     migrations::SQLITE.run(&pool).await.map_err(|error| {
         failed(error.to_string(), "it was made by another version: restore a backup, or start with a new --data")
     })?;
