@@ -306,6 +306,10 @@ pub async fn conversation(db: &Db, task: &Task, most: i64) -> Result<Vec<Task>, 
     const SQL: &str = "select * from task where conversation_id = $1 and id < $2 and status = 'done' and requester = $3 \
          and forgotten_at is null order by id desc limit $4";
 
+    // Most tasks begin a conversation, which is then named after them: nothing was said before.
+    if task.conversation_id == task.id {
+        return Ok(Vec::new());
+    }
     let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL)
         .bind(&task.conversation_id)
         .bind(&task.id)
