@@ -1,6 +1,6 @@
 //! SQLite's one writer: whatever waits is committed together, so that many runs share one flush.
 //!
-//! Each job has a savepoint of its own: one that fails takes nobody with it. Nobody is answered before the commit.
+//! Each job in company has a savepoint of its own: one that fails takes nobody with it. Nobody is answered before the commit.
 
 use futures::future::BoxFuture;
 use sqlx::Connection;
@@ -80,16 +80,25 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Job>)
 }
 
 async fn commit(connection: &mut SqliteConnection, group: Vec<Job>, done: &mut Vec<Ended>) -> sqlx::Result<()> {
-    sqlx::query("begin immediate").execute(&mut *connection).await?;
-    for job in group {
-        sqlx::query("savepoint job").execute(&mut *connection).await?;
+    // Each command wakes the connection's thread and waits for it, so there are as few as can be: a job alone is undone with its
+    // transaction, one savepoint's end is sent with the next one's beginning, and the commit ends the last.
+    let jobs = group.len();
+    let begin = if jobs == 1 { "begin immediate" } else { "begin immediate; savepoint job" };
+    sqlx::query(begin).execute(&mut *connection).await?;
+    for (before, job) in group.into_iter().enumerate() {
         let ended = job(&mut Tx::Sqlite(connection)).await;
         let succeeded = ended.succeeded;
         done.push(ended);
-        if !succeeded {
-            sqlx::query("rollback to job").execute(&mut *connection).await?;
+        if !succeeded && jobs == 1 {
+            sqlx::query("rollback").execute(&mut *connection).await?;
+            return Ok(());
         }
-        sqlx::query("release job").execute(&mut *connection).await?;
+        if !succeeded {
+            // The savepoint stays, for the next job.
+            sqlx::query("rollback to job").execute(&mut *connection).await?;
+        } else if before + 1 < jobs {
+            sqlx::query("release job; savepoint job").execute(&mut *connection).await?;
+        }
     }
     sqlx::query("commit").execute(&mut *connection).await?;
     Ok(())
