@@ -17,6 +17,7 @@ mod log;
 mod model;
 mod record;
 mod replay;
+mod schema;
 mod spans;
 mod vault;
 

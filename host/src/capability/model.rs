@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::act::{Act, Bound, Failed, Reply, Seen, Who};
 use super::perform::{perform, refuse};
 use super::wit::homeaiops::agent::{model, types};
-use super::{Hop, World};
+use super::{Hop, World, schema};
 use crate::id;
 use crate::metrics::{self, name};
 use crate::router::{Completion, Stop, Trouble};
@@ -140,9 +140,9 @@ fn violation(call: &Complete, completion: &Completion) -> Option<String> {
         Err(error) => return Some(format!("it is no JSON: {error}")),
     };
     // It compiled when the call was taken; if it did not now, that would be said of the answer, never left unsaid.
-    let compiled = match jsonschema::validator_for(schema) {
+    let compiled = match schema::compiled(schema) {
         Ok(compiled) => compiled,
-        Err(error) => return Some(format!("the schema does not compile: {}", error.masked())),
+        Err(error) => return Some(error),
     };
     compiled.validate(&value).err().map(|error| format!("at `{}`: {}", error.instance_path(), error.masked()))
 }
@@ -220,7 +220,7 @@ fn asked(request: model::Request) -> Result<Complete, String> {
         .map(|text| serde_json::from_str(&text).map_err(|error| format!("the schema is no JSON: {error}")))
         .transpose()?;
     if let Some(schema) = &schema {
-        jsonschema::validator_for(schema).map_err(|error| format!("the schema does not compile: {}", error.masked()))?;
+        schema::compiled(schema)?;
     }
     let messages = request
         .messages
