@@ -68,5 +68,5 @@ pub(super) async fn parked(host: &mut Host, model: &Model, tasks: usize) -> anyh
     let held = process::memory(host.pid)?;
     model.becomes(Mood::Answers);
     parked?;
-    Measured::memory(held).figure(format!("memory, {tasks} tasks parked"), Measured::memory(before), Aim::TimesFloor(1.0))
+    Measured::memory(held).figure(format!("memory, {tasks} tasks parked"), Measured::memory(before), Aim::OverFloor(2.0))
 }
