@@ -100,7 +100,15 @@ fn both_databases_have_the_same_migrations() {
     for name in ["sqlite", "postgres"] {
         assert_eq!(
             crate::support::names(&Path::new(ROOT).join("migrations").join(name)),
-            ["0001_tasks.sql", "0002_journal.sql", "0003_todos.sql", "0004_waiting.sql", "0005_components.sql", "0006_ledger.sql"],
+            [
+                "0001_tasks.sql",
+                "0002_journal.sql",
+                "0003_todos.sql",
+                "0004_waiting.sql",
+                "0005_components.sql",
+                "0006_ledger.sql",
+                "0007_verdicts.sql"
+            ],
             "{name}"
         );
     }

@@ -54,7 +54,7 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artefacts: Option<Vec<Artefact>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approvals: Option<Vec<Value>>,
+    pub approvals: Option<Vec<Approval>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Vec<Event>>,
 }
@@ -129,6 +129,94 @@ pub struct Page {
     pub tasks: Vec<Task>,
     /// `before` of the next page, if there may be one.
     pub next: Option<String>,
+}
+
+/// The answer of `GET /approvals`: the oldest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Approvals {
+    /// The questions.
+    pub approvals: Vec<Approval>,
+}
+
+/// A question to a person. What concerns the call itself is for operators.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of the contract and of `store::approvals::Approval`")]
+pub struct Approval {
+    pub id: String,
+    pub task_id: String,
+    /// `ambiguous`: a call may or may not have happened.
+    pub kind: String,
+    pub status: String,
+    pub agent: Option<String>,
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    pub call: Option<String>,
+    /// As sent.
+    pub request: Option<Value>,
+    pub called_at: Option<String>,
+    pub why: Option<String>,
+    /// What each reaction means.
+    pub answers: Option<Answers>,
+    pub reaction: Option<String>,
+    pub result: Option<Value>,
+    pub actor: Option<String>,
+    pub created_at: String,
+    pub decided_at: Option<String>,
+}
+
+/// What may be said of a call that may or may not have happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answers {
+    /// It is made again.
+    pub retry: String,
+    /// It has happened.
+    pub done: String,
+    /// The task is given up.
+    pub fail: String,
+}
+
+/// A page of dead letters, newest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Letters {
+    /// The letters.
+    pub letters: Vec<Letter>,
+    /// `before` of the next page, if there may be one.
+    pub next: Option<String>,
+}
+
+/// A task that failed, and what it has done already.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Letter {
+    /// The task.
+    #[serde(flatten)]
+    pub task: Task,
+    /// What has happened, or may have, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// An effect of a task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Effect {
+    /// The `ref` of its call.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// Whose call.
+    pub agent: String,
+    /// `interface.function`.
+    pub kind: String,
+    /// Where it went.
+    pub destination: Option<String>,
+    /// `done`, or `unknown`: it may or may not have happened.
+    pub state: String,
+    /// Whether doing it again does no harm.
+    pub repeatable: bool,
+    /// Whether it is an effect of the failed hop, which a retry does again.
+    pub again: bool,
+    /// When the call was made.
+    pub at: String,
+    /// As sent; only of one letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Value>,
 }
 
 /// The answer of `GET /todos`: newest first.

@@ -109,14 +109,9 @@ fn check(envelope: &Envelope) -> Result<(), Invalid> {
     if envelope.task_id.trim().is_empty() {
         return invalid("task_id_blank", "task_id is blank", "send an id of your own");
     }
-    if envelope.content.trim().is_empty() {
-        return invalid("content_blank", "content is blank", "say what should be done");
-    }
+    sensible(&envelope.content)?;
     if bytes_of(envelope).any(|text| text.contains('\0')) {
         return invalid("schema", "text must not hold NUL characters", "send it without them");
-    }
-    if envelope.content.len() > MOST_CONTENT {
-        return invalid("too_large", "content is above 1 MiB", "put the data in the vault and name its path");
     }
     if envelope.ttl_seconds.is_some_and(|seconds| seconds <= 0) {
         return invalid("ttl_nonpositive", "ttl_seconds must be above 0", "leave it out for a task that never lapses");
@@ -129,6 +124,24 @@ fn check(envelope: &Envelope) -> Result<(), Invalid> {
     }
     if envelope.trace_id.as_ref().is_some_and(|id| !is_trace_id(id)) {
         return invalid("schema", "trace_id must be 32 hexadecimal digits", "leave it out for a new one");
+    }
+    Ok(())
+}
+
+/// Whether a task may have that content.
+///
+/// # Errors
+/// [`Invalid`] for the first thing that is wrong.
+pub fn sensible(content: &str) -> Result<(), Invalid> {
+    let invalid = |code, said: &str, hint| Err(Invalid { code, said: said.to_owned(), hint });
+    if content.trim().is_empty() {
+        return invalid("content_blank", "content is blank", "say what should be done");
+    }
+    if content.contains('\0') {
+        return invalid("schema", "text must not hold NUL characters", "send it without them");
+    }
+    if content.len() > MOST_CONTENT {
+        return invalid("too_large", "content is above 1 MiB", "put the data in the vault and name its path");
     }
     Ok(())
 }

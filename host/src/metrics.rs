@@ -41,6 +41,14 @@ pub mod name {
     pub const BACKEND_UP: &str = "backend_up";
     /// Runs that were resumed, by result.
     pub const REPLAYS: &str = "replays_total";
+    /// Tasks that wait for a person.
+    pub const AWAITING: &str = "awaiting_approval_tasks";
+    /// For how long the first of them has waited; 0 if none does.
+    pub const AWAITING_SECONDS: &str = "awaiting_approval_oldest_age_seconds";
+    /// Dead letters: tasks that failed and were not discarded.
+    pub const DEAD_SIZE: &str = "dlq_size";
+    /// Tasks that became dead letters, by code.
+    pub const DEAD: &str = "dlq_total";
     /// Calls under way, by group.
     pub const BACKEND_INFLIGHT: &str = "backend_inflight";
 }

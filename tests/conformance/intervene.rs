@@ -1,6 +1,7 @@
 //! Cancel, retry and forget: what is committed, and for whom it is too late.
 
 use host::store::artefacts::{self, Artefact, Wrote};
+use host::store::intervene::Consent;
 use host::store::journal::{self, Closing, Opening, Position};
 use host::store::leases::{self, Settlement};
 use host::store::tasks::{self, Leased};
@@ -34,7 +35,7 @@ async fn cancel(db: &Db, id: &str, at: i64) -> Result<bool, StoreError> {
 }
 
 async fn retry(db: &Db, id: &str, at: i64) -> Result<bool, StoreError> {
-    intervene::retry(db, id.into(), Timestamp(at)).await
+    intervene::retry(db, id.into(), Consent::Missing, Timestamp(at)).await
 }
 
 async fn forgotten(db: &Db, id: &str, at: i64) -> Result<bool, StoreError> {

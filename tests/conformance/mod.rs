@@ -8,6 +8,7 @@ mod ledger;
 mod schema;
 mod tasks;
 mod todos;
+mod verdicts;
 
 /// Each scenario gets a fresh database of each kind.
 macro_rules! on_every_store {

@@ -29,7 +29,7 @@ fn shell(folder: &Path) -> Command {
 }
 
 /// The same, for a running host.
-fn hai(host: &Host) -> Command {
+pub(super) fn hai(host: &Host) -> Command {
     let mut command = shell(&host.setup.folder.path().join("hai"));
     command.env("HAI_ENDPOINT", &host.base);
     command
@@ -43,7 +43,7 @@ async fn told(command: &mut Command, words: &str) -> (Option<i32>, String, Strin
     (ended.status.code(), String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap())
 }
 
-fn parsed(said: &str) -> Value {
+pub(super) fn parsed(said: &str) -> Value {
     serde_json::from_str(said).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 

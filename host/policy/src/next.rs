@@ -17,6 +17,8 @@ pub const MOST_REROUTES: u32 = 2;
 pub const BACKEND_PAUSE: i64 = 600_000;
 /// How often a hop may fail at a backend that serves others, before that is the hop's own fault (design §7).
 pub const MOST_TROUBLES: u32 = 5;
+/// How often in a row a host may die on a task without anything new in its journal, before the task is given up (design §6).
+pub const MOST_CRASHES: u32 = 10;
 /// How long a task waits for its turn at a busy server before it tries by itself, in milliseconds. Whoever leaves lets it in sooner.
 pub const TURN_PAUSE: i64 = 60_000;
 /// How long a task waits for an agent that is not loaded, in milliseconds.
@@ -35,6 +37,8 @@ pub struct Ended<'a> {
     pub failures: u32,
     /// How often the hop has failed at a backend that served others meanwhile, this time included.
     pub troubles: u32,
+    /// Whether any run of this hop has done, or may have done, what must not be done twice.
+    pub unrepeatable: bool,
     /// The envelope's.
     pub retry: RetryPolicy,
     /// A number in 0..1 that spreads retries.
@@ -103,6 +107,9 @@ pub enum Fault {
         /// `interface.function`.
         kind: String,
     },
+    /// So many hosts have died on it in a row.
+    #[error("its host died {0} times in a row while it worked on this, and each time nothing new had happened")]
+    Crashed(u32),
 }
 
 impl Fault {
@@ -117,7 +124,8 @@ impl Fault {
             | Self::Outcome(_)
             | Self::Denied(_)
             | Self::Diverged(_)
-            | Self::Away(_) => false,
+            | Self::Away(_)
+            | Self::Crashed(_) => false,
         }
     }
 }
@@ -133,6 +141,8 @@ pub enum Step {
     Retry(i64),
     /// The same hop again, after so many milliseconds, and no attempt is burnt.
     Park(i64),
+    /// The hop waits for a person's word on the call of that `ref`.
+    Ask(String),
     /// The same run goes on after so many milliseconds: it sleeps.
     Sleep(i64),
     /// The task failed.
@@ -201,7 +211,8 @@ fn after_fault(ended: Ended<'_>, fault: &Fault) -> Step {
         Fault::Busy { .. } => return Step::Park(TURN_PAUSE),
         Fault::Budget { pause, .. } => return Step::Park(*pause),
         Fault::Asleep { pause } => return Step::Sleep(*pause),
-        Fault::Unknown { .. } => return Step::Fail(ErrorCode::ApprovalDenied, fault.to_string()),
+        Fault::Unknown { reference, .. } => return Step::Ask(reference.clone()),
+        Fault::Crashed(_) => return Step::Fail(ErrorCode::AttemptsExhausted, fault.to_string()),
         // The same code with the same grant runs into the same wall.
         Fault::Limit(_) => return Step::Fail(ErrorCode::LimitExceeded, fault.to_string()),
         // It would again.
@@ -211,6 +222,13 @@ fn after_fault(ended: Ended<'_>, fault: &Fault) -> Step {
         Fault::Outcome(_) => ErrorCode::InvalidOutcome,
         Fault::GaveUp(_) => ErrorCode::AttemptsExhausted,
     };
+    if ended.unrepeatable {
+        let said = format!(
+            "`{}` failed, and is not tried again by itself: what it did, or may have done, must not be done twice; last: {fault}",
+            ended.agent
+        );
+        return Step::Fail(code, said);
+    }
     let failures = ended.failures + 1;
     if failures >= ended.retry.max_attempts {
         return Step::Fail(code, format!("`{}` failed {failures} times; last: {fault}", ended.agent));
@@ -233,7 +251,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn ended(agent: &str) -> Ended<'_> {
-        Ended { agent, hops: 1, rejections: 0, failures: 0, troubles: 0, retry: RetryPolicy::default(), chance: 0.5 }
+        Ended {
+            agent,
+            hops: 1,
+            rejections: 0,
+            failures: 0,
+            troubles: 0,
+            unrepeatable: false,
+            retry: RetryPolicy::default(),
+            chance: 0.5,
+        }
     }
 
     fn answer() -> Outcome {
@@ -292,6 +319,7 @@ mod tests {
         let code = |fault: Fault| match next(last, Err(&fault), |_| true) {
             Step::Fail(code, _) => code.as_str(),
             Step::Park(_) | Step::Sleep(_) => "parked",
+            Step::Ask(_) => "asked",
             Step::Hop(_) | Step::Finish | Step::Retry(_) => "went on",
         };
         assert_eq!(code(Fault::Trapped(String::new())), "agent_trapped");
@@ -302,9 +330,50 @@ mod tests {
         assert_eq!(code(Fault::Diverged(String::new())), "replay_divergence");
         assert_eq!(code(away()), "parked");
         assert_eq!(code(Fault::Away(String::new())), "parked");
+        assert_eq!(code(unknown()), "asked");
+        assert_eq!(code(Fault::Crashed(MOST_CRASHES)), "attempts_exhausted");
+    }
+
+    fn unknown() -> Fault {
+        Fault::Unknown { reference: "1.1.3".into(), kind: "tools.call".into() }
+    }
+
+    #[test]
+    fn what_must_not_be_done_twice_is_not_tried_again_but_may_wait() {
+        let done = Ended { unrepeatable: true, ..ended("a") };
+        let step = next(done, Err(&Fault::Trapped("it fell".into())), |_| true);
+        let said = "must not be done twice; last: agent trapped: it fell";
+        assert!(matches!(&step, Step::Fail(ErrorCode::AgentTrapped, why) if why.ends_with(said)), "{step:?}");
+        assert_eq!(next(done, Err(&away()), |_| true), Step::Park(BACKEND_PAUSE), "the run goes on where it was");
+        assert_eq!(next(done, Err(&unknown()), |_| true), Step::Ask("1.1.3".into()));
+        assert_eq!(next(done, Ok(&answer()), |_| true), Step::Hop("reporter".into()));
+    }
+
+    fn any_fault() -> impl Strategy<Value = Fault> {
+        let text = || String::from("x");
+        prop_oneof![
+            Just(Fault::Trapped(text())),
+            Just(Fault::GaveUp(text())),
+            Just(Fault::Limit(text())),
+            Just(Fault::Outcome(text())),
+            Just(Fault::Denied(text())),
+            Just(Fault::Diverged(text())),
+            Just(Fault::Away(text())),
+            Just(Fault::Crashed(MOST_CRASHES)),
+            Just(unknown()),
+            Just(away()),
+        ]
     }
 
     proptest! {
+        /// However a hop fails, what it has done once is not done again by itself.
+        #[test]
+        fn nothing_unrepeatable_is_tried_again(fault in any_fault(), failures in 0_u32..9, max_attempts in 1_u32..9, troubles in 0_u32..9) {
+            let retry = RetryPolicy { max_attempts, backoff_seconds: 1 };
+            let now = Ended { failures, troubles, retry, unrepeatable: true, ..ended("a") };
+            prop_assert!(!matches!(next(now, Err(&fault), |_| true), Step::Retry(_)));
+        }
+
         /// However agents behave, a task ends: within its hops, and within its attempts at each hop.
         #[test]
         fn every_task_ends(moves in proptest::collection::vec(0_u8..4, 200), attempts in 1_u32..5) {
@@ -312,14 +381,14 @@ mod tests {
             let mut ended_at = None;
             for (at, choice) in moves.iter().enumerate() {
                 let retry = RetryPolicy { max_attempts: attempts, backoff_seconds: 1 };
-                let now = Ended { agent: "a", hops, rejections, failures, troubles: 0, retry, chance: 0.1 };
+                let now = Ended { agent: "a", hops, rejections, failures, troubles: 0, unrepeatable: false, retry, chance: 0.1 };
                 let fault = Fault::Trapped("x".into());
                 let outcome = match choice { 0 => Ok(handoff("b")), 1 => Ok(reject()), _ => Err(fault) };
                 if matches!(outcome, Ok(Outcome::Reject { .. })) { rejections += 1; }
                 match next(now, outcome.as_ref(), |_| true) {
                     Step::Hop(_) => { hops += 1; failures = 0; }
                     Step::Retry(pause) => { prop_assert!((0..=108_000_000).contains(&pause)); failures += 1; }
-                    Step::Finish | Step::Park(_) | Step::Sleep(_) | Step::Fail(..) => { ended_at = Some(at); break; }
+                    Step::Finish | Step::Park(_) | Step::Sleep(_) | Step::Ask(_) | Step::Fail(..) => { ended_at = Some(at); break; }
                 }
             }
             prop_assert!(ended_at.is_some_and(|at| at < 12 * 5));

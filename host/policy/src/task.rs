@@ -173,6 +173,30 @@ words! {
 }
 
 words! {
+    /// Where a question to a person stands.
+    ApprovalStatus {
+        /// Waits for an answer.
+        Open = "open",
+        /// Was answered.
+        Decided = "decided",
+        /// Needs no answer any more: its task was cancelled, or expired.
+        Closed = "closed",
+    }
+}
+
+words! {
+    /// What a person says of a call that may or may not have happened.
+    Reaction {
+        /// Make it again: twice does no harm.
+        Retry = "retry",
+        /// It has happened, and this is what it answered.
+        Done = "done",
+        /// Give the task up.
+        Fail = "fail",
+    }
+}
+
+words! {
     /// Why a task did not end well. Stable: other programs rely on it.
     ErrorCode {
         /// Every attempt that its retry policy allows has failed.

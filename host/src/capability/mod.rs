@@ -19,6 +19,7 @@ mod record;
 mod replay;
 mod schema;
 mod spans;
+mod told;
 mod vault;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -47,6 +48,7 @@ pub use draft::Draft;
 pub use limits::{Memory, Spent};
 pub use live::{Doing, Live, What};
 pub(crate) use model::tier;
+pub use told::told;
 
 /// Length of one epoch: the grain of the CPU limit.
 pub const TICK: Duration = Duration::from_millis(10);

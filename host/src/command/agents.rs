@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{Exit, house};
+use super::{Exit, house, revoke};
 use crate::config::Config;
-use crate::fleet::{files, validate};
+use crate::fleet::{complaint, files, validate};
 
 pub(super) async fn run(config: &Config, as_json: bool, grants: bool) -> anyhow::Result<Exit> {
     if grants {
@@ -21,8 +21,12 @@ pub(super) async fn run(config: &Config, as_json: bool, grants: bool) -> anyhow:
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(["agent", "mode", "version", "digest", "state"]);
     let mut all: Vec<Value> = Vec::new();
+    let revoked = revoke::revoked(config).await;
     for file in files(&config.agents.dir) {
-        let report = validate::examine(&engine, &cache, config, &file).await;
+        let mut report = validate::examine(&engine, &cache, config, &file).await;
+        if let Some(revoked) = revoked.iter().find(|one| one.digest == report.digest) {
+            report.verdict = Err(vec![complaint(revoked)]);
+        }
         let state = report.verdict.as_ref().map_or_else(|complaints| complaints.join("\n"), |_| "serves".to_owned());
         let short: String = report.digest.chars().take(12).collect();
         match &report.manifest {

@@ -17,7 +17,7 @@ use crate::ingress::{Backlog, Ingress};
 use crate::metrics;
 use crate::router::Router;
 use crate::runtime::engine::{self, Cache, Size};
-use crate::store::Db;
+use crate::store::{Db, revoked};
 use crate::surface::{self, State};
 use crate::telemetry::trace::Traces;
 use crate::vault::Vault;
@@ -40,7 +40,7 @@ impl House {
         let vault = Vault::open(&config.vault)?;
         let (engine, cache) = sandbox(&config)?;
         let config = Arc::new(config);
-        let fleet = Arc::new(Fleet::load(&engine, &cache, &config).await);
+        let fleet = Arc::new(Fleet::load(&engine, &cache, &config, revoked::all(&db).await?).await);
         fleet.keep(&db).await?;
         let collector = std::iter::once(config.telemetry.otlp_endpoint.as_str());
         let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()).chain(collector))?;

@@ -11,6 +11,7 @@ mod doctor;
 mod house;
 mod migrate;
 mod model_server;
+mod revoke;
 mod serve;
 mod validate;
 
@@ -58,9 +59,15 @@ enum Command {
     Agents {
         #[command(flatten)]
         settings: Settings,
-        /// `list`, which is also what happens without a word.
-        #[arg(value_parser = ["list"])]
+        /// `list`, which is also what happens without a word, or `revoke`: this component must not run any more.
+        #[arg(value_parser = ["list", "revoke"])]
         what: Option<String>,
+        /// The component to revoke: its digest, or the first 12 digits of it or more.
+        #[arg(required_if_eq("what", "revoke"))]
+        digest: Option<String>,
+        /// Why it is revoked, for whoever reads it later.
+        #[arg(long, requires = "digest")]
+        reason: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -171,7 +178,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Serve { settings } => serve::run(settings.load()?).await,
         Command::Demo { settings, demo } => demo::run(settings.load()?, demo).await,
         Command::Validate { settings, json, files } => validate::run(&settings.load()?, &files, json).await,
-        Command::Agents { settings, what: _, json, grants } => agents::run(&settings.load()?, json, grants).await,
+        Command::Agents { settings, what, digest: Some(digest), reason, json, .. } if what.as_deref() == Some("revoke") => {
+            revoke::run(&settings.load()?, &digest, reason, json).await
+        }
+        Command::Agents { settings, json, grants, .. } => agents::run(&settings.load()?, json, grants).await,
         Command::Agent { command } => agent::run(command).await,
         Command::Doctor { settings, doctor } => doctor::run(settings.load()?, doctor).await,
         Command::Migrate { settings, check, json } => migrate::run(&settings.load()?, check, json).await,

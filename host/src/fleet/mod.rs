@@ -6,7 +6,7 @@ pub mod validate;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use policy::grant::Grant;
 use policy::manifest::Manifest;
@@ -18,6 +18,7 @@ use crate::id;
 use crate::metrics::{self, name};
 use crate::runtime::Ready;
 use crate::runtime::engine::Cache;
+use crate::store::revoked::Revoked;
 use crate::store::{Db, StoreError, components};
 
 /// An agent that serves.
@@ -59,11 +60,20 @@ pub struct Fleet {
     config: Arc<Config>,
     /// Former components, by digest, for runs that they started.
     former: Mutex<BTreeMap<String, Arc<Agent>>>,
+    /// Components that must not run any more, by digest.
+    revoked: RwLock<BTreeMap<String, Revoked>>,
+}
+
+/// What is told of a file whose component was revoked.
+#[must_use]
+pub fn complaint(revoked: &Revoked) -> String {
+    let (at, why) = (id::rfc3339(Timestamp(revoked.at)), &revoked.reason);
+    format!("was revoked at {at}: {why}; build another version of it, or take the file away")
 }
 
 impl Fleet {
-    /// Loads every `*.wasm` of the configured folder.
-    pub async fn load(engine: &Engine, cache: &Cache, config: &Arc<Config>) -> Self {
+    /// Loads every `*.wasm` of the configured folder that is not revoked.
+    pub async fn load(engine: &Engine, cache: &Cache, config: &Arc<Config>, revoked: Vec<Revoked>) -> Self {
         let mut fleet = Self {
             agents: BTreeMap::new(),
             rejected: Vec::new(),
@@ -71,11 +81,16 @@ impl Fleet {
             cache: cache.clone(),
             config: config.clone(),
             former: Mutex::default(),
+            revoked: RwLock::new(by_digest(revoked)),
         };
         for path in files(&config.agents.dir) {
             let report = validate::examine(engine, cache, config, &path).await;
             let (file, digest) = (report.file, report.digest);
-            match report.verdict {
+            let verdict = match fleet.of_revoked(&digest, complaint) {
+                Some(complaint) => Err(vec![complaint]),
+                None => report.verdict,
+            };
+            match verdict {
                 Ok(accepted) => {
                     let id = accepted.manifest.id.clone();
                     tracing::info!(event = "agent_loaded", agent = id, digest, "agent {id} is loaded");
@@ -135,28 +150,61 @@ impl Fleet {
         }
     }
 
+    /// Learns which components are revoked by now.
+    pub fn learn(&self, revoked: Vec<Revoked>) {
+        let revoked = by_digest(revoked);
+        if *self.revoked.read().unwrap_or_else(PoisonError::into_inner) == revoked {
+            return;
+        }
+        let serving: Vec<Arc<Agent>> = self.agents().cloned().collect();
+        for agent in serving.iter().filter(|agent| revoked.contains_key(&agent.digest)) {
+            let (id, digest) = (&agent.manifest.id, &agent.digest);
+            tracing::error!(event = "agent_revoked", agent = id, digest, "agent {id} serves no more: its component was revoked");
+            metrics::set(name::LOADED, 0.0, &[("agent", id), ("digest", digest)]);
+        }
+        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = revoked;
+    }
+
+    /// Why a component must not run any more, if it must not.
+    #[must_use]
+    pub fn revoked(&self, digest: &str) -> Option<String> {
+        self.of_revoked(digest, |revoked| revoked.reason.clone())
+    }
+
+    fn of_revoked(&self, digest: &str, what: impl Fn(&Revoked) -> String) -> Option<String> {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).get(digest).map(what)
+    }
+
     /// The agent of that id, if it serves.
     #[must_use]
     pub fn agent(&self, id: &str) -> Option<&Arc<Agent>> {
-        self.agents.get(id)
+        self.agents.get(id).filter(|agent| self.revoked(&agent.digest).is_none())
     }
 
     /// Whether an agent of that id serves.
     #[must_use]
     pub fn serves(&self, id: &str) -> bool {
-        self.agents.contains_key(id)
+        self.agent(id).is_some()
     }
 
     /// Every agent that serves, by id.
     pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
-        self.agents.values()
+        self.agents.values().filter(|agent| self.revoked(&agent.digest).is_none())
     }
 
     /// Files that do not serve.
     #[must_use]
-    pub fn rejected(&self) -> &[Rejected] {
-        &self.rejected
+    pub fn rejected(&self) -> Vec<Rejected> {
+        let revoked = self.agents.values().filter_map(|agent| {
+            let complaint = self.of_revoked(&agent.digest, complaint)?;
+            Some(Rejected { file: format!("{}.wasm", agent.manifest.id), complaints: vec![complaint] })
+        });
+        self.rejected.iter().cloned().chain(revoked).collect()
     }
+}
+
+fn by_digest(revoked: Vec<Revoked>) -> BTreeMap<String, Revoked> {
+    revoked.into_iter().map(|one| (one.digest.clone(), one)).collect()
 }
 
 /// The component files of a folder, by name. A folder that is not there has none.

@@ -18,6 +18,7 @@ pub async fn forget(db: &Db, id: String, now: Timestamp) -> Result<bool, StoreEr
                 hops(tx, &id).await?;
                 journal(tx, &id).await?;
                 artefacts(tx, &id).await?;
+                answers(tx, &id).await?;
                 keys(tx, &id).await?;
             }
             Ok(forgotten)
@@ -148,6 +149,19 @@ async fn journal(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
         let (request, answer) = (silent(request)?, answer.map(silent).transpose()?);
         within!(tx, connection => sqlx::query(SQL).bind(id).bind(hop).bind(run).bind(seq).bind(request).bind(answer)
             .execute(&mut **connection).await.map(|_| ()))?;
+    }
+    Ok(())
+}
+
+/// What a call was said to have answered.
+async fn answers(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
+    const ALL: &str = "select id, result from approval where task = $1 and result is not null";
+    const SQL: &str = "update approval set result = $2 where id = $1";
+
+    let rows: Vec<(String, String)> = within!(tx, connection => sqlx::query_as(ALL).bind(id).fetch_all(&mut **connection).await)?;
+    for (approval, result) in rows {
+        let result = serde_json::to_string(&digest(&result))?;
+        within!(tx, connection => sqlx::query(SQL).bind(approval).bind(result).execute(&mut **connection).await.map(|_| ()))?;
     }
     Ok(())
 }

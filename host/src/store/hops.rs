@@ -123,7 +123,7 @@ pub(super) async fn resume(tx: &mut Tx<'_>, at: &Position, lease: i64) -> Result
 }
 
 /// Puts a run aside without an outcome: it will be resumed, and is not taken for one that a crash swallowed.
-pub(crate) async fn park(tx: &mut Tx<'_>, task: &str) -> Result<(), StoreError> {
+pub async fn park(tx: &mut Tx<'_>, task: &str) -> Result<(), StoreError> {
     const SQL: &str = "update hop set status = 'parked' where task = $1 and status = 'running'";
 
     within!(tx, connection => sqlx::query(SQL).bind(task).execute(&mut **connection).await.map(|_| ()))?;

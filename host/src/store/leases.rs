@@ -4,7 +4,7 @@ use policy::task::{ErrorCode, Status, Timestamp};
 use policy::tier::Label;
 
 use super::tasks::{Leased, Row};
-use super::{Db, StoreError, Tx, backends, ledger, on, within};
+use super::{Db, StoreError, Tx, approvals, backends, ledger, on, within};
 
 /// Leases the task that is due: by priority, ten minutes of age counting as one step of it.
 pub async fn lease(db: &Db, now: Timestamp, until: Timestamp) -> Result<Option<Leased>, StoreError> {
@@ -115,13 +115,25 @@ pub async fn lost(db: &Db, now: Timestamp) -> Result<bool, StoreError> {
     Ok(found > 0)
 }
 
+/// SQL: counts a lease that ended with its host. One under which a call was answered begins the count anew: something has happened.
+macro_rules! one_more {
+    () => {
+        "crashes = case when exists (select 1 from journal where journal.task = task.id and journal.lease = task.lease \
+         and journal.seq > 0 and journal.state <> 'started') then 1 else crashes + 1 end"
+    };
+}
+
 /// Puts tasks whose lease has run out, or whose host is gone, back in the queue; how many.
 pub async fn rescue(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
-    const LAPSED: &str = "update task set status = 'pending', owner = null, lease_until = null, run_at = $1, waiting_since = $1, \
-         waits_for = null where status = 'running' and lease_until < $1";
+    const LAPSED: &str = concat!(
+        "update task set status = 'pending', owner = null, lease_until = null, run_at = $1, waiting_since = $1, waits_for = null, ",
+        one_more!(),
+        " where status = 'running' and lease_until < $1"
+    );
     const ORPHANED: &str = concat!(
-        "update task set status = 'pending', owner = null, lease_until = null, run_at = $1, waiting_since = $1, waits_for = null \
-         where status = 'running' and (lease_until < $1 or (not ",
+        "update task set status = 'pending', owner = null, lease_until = null, run_at = $1, waiting_since = $1, waits_for = null, ",
+        one_more!(),
+        " where status = 'running' and (lease_until < $1 or (not ",
         present!("owner"),
         " and ",
         present!("$2"),
@@ -150,8 +162,11 @@ pub async fn rescue(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
 
 /// Voids every lease: whoever held one is known to be gone.
 pub(super) async fn void(db: &Db, now: Timestamp) -> Result<(), StoreError> {
-    const SQL: &str = "update task set status = 'pending', owner = null, lease_until = null, waiting_since = $1, waits_for = null \
-         where status = 'running'";
+    const SQL: &str = concat!(
+        "update task set status = 'pending', owner = null, lease_until = null, waiting_since = $1, waits_for = null, ",
+        one_more!(),
+        " where status = 'running'"
+    );
 
     db.write(move |tx| {
         Box::pin(async move {
@@ -162,20 +177,39 @@ pub(super) async fn void(db: &Db, now: Timestamp) -> Result<(), StoreError> {
     .await
 }
 
-/// Ends tasks whose time to live has passed before they ran: id, trace and source of each.
-pub async fn expire(db: &Db, now: Timestamp) -> Result<Vec<(String, String, String)>, StoreError> {
-    const SQL: &str = "update task set status = 'expired', finished_at = $1, error_code = $2, \
-         error_message = 'its time to live passed before it was done; nothing was executed after that' \
-         where status in ('pending', 'awaiting_backend', 'awaiting_approval') and expires_at <= $1 returning id, trace_id, source";
+/// A task that has expired.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Expired {
+    /// Its id.
+    pub id: String,
+    /// Its trace.
+    pub trace_id: String,
+    /// The surface it came through.
+    pub source: String,
+    /// `ttl_expired`, or `approval_expired` if it waited for a person.
+    pub error_code: String,
+}
+
+/// Ends tasks whose time to live has passed before they ran.
+pub async fn expire(db: &Db, now: Timestamp) -> Result<Vec<Expired>, StoreError> {
+    const SQL: &str = "update task set status = 'expired', finished_at = $1, \
+         error_code = case status when 'awaiting_approval' then $3 else $2 end, \
+         error_message = case status when 'awaiting_approval' \
+         then 'nobody answered its question before its time to live passed; nothing was executed after that' \
+         else 'its time to live passed before it was done; nothing was executed after that' end \
+         where status in ('pending', 'awaiting_backend', 'awaiting_approval') and expires_at <= $1 \
+         returning id, trace_id, source, error_code";
 
     const HOP: &str = "update hop set status = 'failed', error = 'expired', finished_at = $2 where task = $1 and status = 'parked'";
 
     db.write(move |tx| {
         Box::pin(async move {
-            let expired: Vec<(String, String, String)> = within!(tx, connection => sqlx::query_as(SQL).bind(now.0)
-                .bind(ErrorCode::TtlExpired.as_str()).fetch_all(&mut **connection).await)?;
-            for (task, _, _) in &expired {
-                within!(tx, connection => sqlx::query(HOP).bind(task).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
+            let expired: Vec<Expired> = within!(tx, connection => sqlx::query_as(SQL).bind(now.0)
+                .bind(ErrorCode::TtlExpired.as_str()).bind(ErrorCode::ApprovalExpired.as_str())
+                .fetch_all(&mut **connection).await)?;
+            for Expired { id, .. } in &expired {
+                within!(tx, connection => sqlx::query(HOP).bind(id).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
+                approvals::close(tx, id, now).await?;
             }
             Ok(expired)
         })
@@ -231,6 +265,11 @@ pub enum Settlement {
         /// Until then.
         at: Timestamp,
     },
+    /// The same hop when a person has answered.
+    Ask {
+        /// For what it waits.
+        waits_for: String,
+    },
     /// Given back as it was: the host drains, or cannot go on.
     Release {
         /// Not before.
@@ -262,14 +301,18 @@ pub async fn settle(
          backend = case $14 when 'stays' then backend else $15 end, \
          troubles = case $14 when 'parks' then $16 when 'stays' then troubles else 0 end, \
          trouble_at = case $14 when 'parks' then $17 when 'stays' then trouble_at end, \
-         owner = null, lease_until = null where id = $1 and lease = $2 and status = 'running'";
+         crashes = 0, owner = null, lease_until = null where id = $1 and lease = $2 and status = 'running'";
 
     let (mut output, mut code, mut message, mut waits_for, mut run_at, mut finished_at) = (None, None, None, None, None, None);
     let (mut failed_runs, mut troubles, mut trouble_at, mut backend, mut away) = (0_i64, 0_u32, None, None, false);
     let outage = match &how {
         Settlement::Park { .. } => "parks",
         Settlement::Release { .. } => "stays",
-        Settlement::Done { .. } | Settlement::Retry { .. } | Settlement::Failed { .. } | Settlement::Sleep { .. } => "ends",
+        Settlement::Done { .. }
+        | Settlement::Retry { .. }
+        | Settlement::Ask { .. }
+        | Settlement::Failed { .. }
+        | Settlement::Sleep { .. } => "ends",
     };
     let status = match how {
         Settlement::Done { output: text } => {
@@ -294,6 +337,10 @@ pub async fn settle(
                 Waits::Else => {}
             }
             Status::AwaitingBackend
+        }
+        Settlement::Ask { waits_for: what } => {
+            waits_for = Some(what);
+            Status::AwaitingApproval
         }
         Settlement::Release { at } | Settlement::Sleep { at } => {
             run_at = Some(at.0);
@@ -337,7 +384,7 @@ pub async fn settle(
 /// Records the label that a task has reached and starts the count of failed runs anew, for its next hop; `false` if the lease
 /// was lost.
 pub async fn advance(tx: &mut Tx<'_>, (id, lease): (&str, i64), label: Label) -> Result<bool, StoreError> {
-    const SQL: &str = "update task set label = $3, tainted = $4, attempts = 0, parked_at = null, backend = null, troubles = 0, trouble_at = null where id = $1 and lease = $2 and status = 'running'";
+    const SQL: &str = "update task set label = $3, tainted = $4, attempts = 0, crashes = 0, parked_at = null, backend = null, troubles = 0, trouble_at = null where id = $1 and lease = $2 and status = 'running'";
 
     Ok(within!(tx, connection => sqlx::query(SQL)
         .bind(id)

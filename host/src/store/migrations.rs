@@ -89,7 +89,7 @@ async fn history(connection: &mut impl Migrate) -> Result<History, MigrateError>
 }
 
 /// Reads beside a running host. A file that nobody has open is read as it lies there: even a reader would leave files beside it.
-async fn beside(path: &Path) -> sqlx::Result<SqliteConnection> {
+pub(super) async fn beside(path: &Path) -> sqlx::Result<SqliteConnection> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let open = Path::new(&log).exists();

@@ -8,10 +8,13 @@ mod postgres;
 mod sqlite;
 mod writer;
 
+pub mod approvals;
 pub mod artefacts;
 pub mod backends;
 pub mod backup;
+pub mod beside;
 pub mod components;
+pub mod effects;
 pub mod forget;
 pub mod bench;
 pub mod hops;
@@ -21,6 +24,7 @@ pub mod journal;
 pub mod leases;
 pub mod ledger;
 pub mod migrations;
+pub mod revoked;
 pub mod tasks;
 pub mod todos;
 

@@ -57,6 +57,12 @@ pub struct Task {
     pub traceparent: Option<String>,
     /// When its content was replaced by digests of itself.
     pub forgotten_at: Option<Timestamp>,
+    /// Leases in a row that ended with their host and brought nothing new.
+    pub crashes: u32,
+    /// When it was taken from the dead letters.
+    pub discarded_at: Option<Timestamp>,
+    /// Where its present chain of hops begins: before an edit there was another.
+    pub first_hop: u32,
 }
 
 impl Task {
@@ -167,6 +173,9 @@ pub(super) struct Row {
     trouble_at: Option<i64>,
     traceparent: Option<String>,
     forgotten_at: Option<i64>,
+    crashes: i64,
+    discarded_at: Option<i64>,
+    first_hop: i64,
 }
 
 impl TryFrom<Row> for Leased {
@@ -205,6 +214,9 @@ impl TryFrom<Row> for Leased {
             trouble: Trouble { backend: row.backend, count: number(row.troubles), last: row.trouble_at.map(Timestamp) },
             traceparent: row.traceparent,
             forgotten_at: row.forgotten_at.map(Timestamp),
+            crashes: number(row.crashes),
+            discarded_at: row.discarded_at.map(Timestamp),
+            first_hop: number(row.first_hop),
             id: row.id,
             client_task_id: row.client_task_id,
             requester: row.requester,
@@ -272,6 +284,8 @@ pub struct Filter {
     pub source: Option<String>,
     /// Only those that had a hop of that agent.
     pub agent: Option<String>,
+    /// Only dead letters: what failed and was not discarded.
+    pub dead: bool,
     /// Only of requesters of that role.
     pub role: Option<&'static str>,
     /// Only older than that id.
@@ -286,6 +300,7 @@ pub async fn list(db: &Db, filter: Filter) -> Result<Vec<Task>, StoreError> {
          where ($1 is null or status = $1) and ($2 is null or source = $2) and ($3 is null or role = $3) \
          and ($4 is null or id < $4) \
          and ($5 is null or exists (select 1 from hop where hop.task = task.id and hop.agent = $5)) \
+         and ($7 = 0 or (status = 'failed' and discarded_at is null)) \
          order by id desc limit $6";
 
     let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL)
@@ -295,6 +310,7 @@ pub async fn list(db: &Db, filter: Filter) -> Result<Vec<Task>, StoreError> {
         .bind(filter.before)
         .bind(filter.agent)
         .bind(filter.limit)
+        .bind(i64::from(filter.dead))
         .fetch_all(pool)
         .await)?;
     rows.into_iter().map(|row| Leased::try_from(row).map(|leased| leased.task)).collect()

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
+use policy::task::Timestamp;
 use serde_json::{Value, json};
 
 use super::State;
@@ -11,6 +12,7 @@ use super::error::ApiError;
 use crate::fleet::Agent;
 use crate::id::rfc3339;
 use crate::ingress::Caller;
+use crate::store::revoked;
 
 /// Every agent, and every file that is none.
 pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<Value>, ApiError> {
@@ -18,7 +20,12 @@ pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result
     let agents: Vec<Value> = state.fleet.agents().map(|agent| shown(&state, agent)).collect();
     let rejected: Vec<Value> =
         state.fleet.rejected().iter().map(|rejected| json!({ "file": rejected.file, "complaints": rejected.complaints })).collect();
-    Ok(Json(json!({ "agents": agents, "rejected": rejected })))
+    let revoked: Vec<Value> = revoked::all(&state.world.db)
+        .await?
+        .into_iter()
+        .map(|one| json!({ "digest": one.digest, "at": rfc3339(Timestamp(one.at)), "reason": one.reason }))
+        .collect();
+    Ok(Json(json!({ "agents": agents, "rejected": rejected, "revoked": revoked })))
 }
 
 /// One agent.

@@ -145,7 +145,7 @@ impl Watch {
             let data = json!({
                 "task_id": task.id,
                 "status": task.status.as_str(),
-                "waits_for": task.waits_for().map(|text| self.view.inside(text, "a server of the house")),
+                "waits_for": self.view.waits_for(&task),
             });
             if self.send("status", None, data).await.is_err() {
                 return Ok(Err(Over));

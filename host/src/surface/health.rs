@@ -8,8 +8,9 @@ use policy::task::Priority;
 use serde_json::{Map, Value, json};
 
 use super::State;
+use crate::id;
 use crate::metrics::{self, name};
-use crate::store::tasks;
+use crate::store::{approvals, intervene, tasks};
 
 /// The process answers.
 pub(super) async fn alive() -> Json<Value> {
@@ -68,6 +69,14 @@ pub(super) async fn metrics(Shared(state): Shared<State>) -> String {
                 metrics::set(name::DEPTH, count as f64, &[("status", status), ("priority", priority.as_str())]);
             }
         }
+    }
+    if let (Ok((waiting, since)), Ok(dead)) = (approvals::waiting(&state.world.db).await, intervene::dead(&state.world.db).await) {
+        let age = since.map_or(0, |since| id::now().since(since).max(0));
+        #[expect(clippy::cast_precision_loss, reason = "numbers of tasks, and milliseconds of waiting")]
+        let (waiting, age, dead) = (waiting as f64, age as f64 / 1000.0, dead as f64);
+        metrics::set(name::AWAITING, waiting, &[]);
+        metrics::set(name::AWAITING_SECONDS, age, &[]);
+        metrics::set(name::DEAD_SIZE, dead, &[]);
     }
     state.metrics.run_upkeep();
     state.metrics.render()

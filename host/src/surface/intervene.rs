@@ -5,16 +5,19 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
+use policy::task::{Role, Status};
 use policy::tier::Labelled;
 use serde::Deserialize;
 
 use super::State;
 use super::auth::operators_only;
 use super::body::{self, schema};
+use super::dlq::already_happened;
 use super::error::ApiError;
 use super::tasks::{View, in_full, visible};
 use crate::ingress::Caller;
 use crate::metrics::{self, name};
+use crate::store::intervene::Consent;
 use crate::store::tasks::Task;
 use crate::store::{forget as forgetting, intervene};
 use crate::{api, id, telemetry};
@@ -26,18 +29,21 @@ const MOST_REASON: usize = 1000;
 #[serde(deny_unknown_fields)]
 struct Wish {
     reason: Option<String>,
+    /// What must not be done twice may be.
+    #[serde(default)]
+    again: bool,
 }
 
-/// Why, in the person's words, if they gave any.
-async fn reason(body: Body) -> Result<Option<String>, ApiError> {
-    const HINT: &str = "send nothing, or {\"reason\": \"…\"}";
+/// What the person wants, with a reason if they gave one.
+async fn wish(body: Body) -> Result<Wish, ApiError> {
+    const HINT: &str = "send nothing, or {\"reason\": \"…\"}; a retry may have \"again\": true";
     let wish: Wish = body::read(body, HINT).await?.unwrap_or_default();
     let reason = wish.reason.filter(|reason| !reason.trim().is_empty());
     match reason {
         Some(text) if text.chars().count() > MOST_REASON || text.contains('\0') => {
             Err(schema(format!("reason: at most {MOST_REASON} characters, none of them NUL"), HINT))
         }
-        reason => Ok(reason),
+        reason => Ok(Wish { reason, ..wish }),
     }
 }
 
@@ -67,7 +73,7 @@ pub(super) async fn cancel(
 ) -> Result<Json<api::Task>, ApiError> {
     let db = &state.world.db;
     let Path(id) = id?;
-    let reason = reason(body).await?;
+    let Wish { reason, .. } = wish(body).await?;
     let task = visible(db, &caller, &id).await?;
     let message = reason.clone().unwrap_or_else(|| format!("cancelled by {}", caller.requester));
     if !intervene::cancel(db, id.clone(), message, id::now()).await? {
@@ -90,12 +96,20 @@ pub(super) async fn retry(
 ) -> Result<Json<api::Task>, ApiError> {
     let db = &state.world.db;
     let Path(id) = id?;
-    let reason = reason(body).await?;
+    let Wish { reason, again } = wish(body).await?;
     let task = visible(db, &caller, &id).await?;
-    if !intervene::retry(db, id.clone(), id::now()).await? {
+    let consent = if again { Consent::Given } else { Consent::Missing };
+    if again {
+        operators_only(&caller)?;
+    }
+    if !intervene::retry(db, id.clone(), consent, id::now()).await? {
         let task = visible(db, &caller, &id).await?;
+        if caller.role == Role::Operator && task.forgotten_at.is_none() && ended_badly(&task) {
+            return Err(already_happened(db, &task, false).await?);
+        }
         let (said, hint) = match task.forgotten_at {
             Some(_) => ("what it asked is forgotten", "send a new task"),
+            None if ended_badly(&task) => ("it has done what must not be done twice", "the operator decides whether it may be"),
             None => ("only what failed, expired, was cancelled or waits for a server is tried again", "see GET /tasks/ID"),
         };
         return Err(conflict("not_retryable", &task, said, hint));
@@ -105,6 +119,10 @@ pub(super) async fn retry(
     db.bell().changed(&id);
     db.bell().ring();
     now(&state, &caller, &id).await
+}
+
+fn ended_badly(task: &Task) -> bool {
+    matches!(task.status, Status::Failed | Status::Expired | Status::Cancelled)
 }
 
 /// Replaces what was said in a task that has ended by digests of it. Asked again, it changes nothing, but sees to it again that

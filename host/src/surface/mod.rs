@@ -1,8 +1,10 @@
 //! Raw input in, answers out: every route in one table. Knows HTTP, knows no guest.
 
 mod agents;
+mod approvals;
 mod auth;
 mod body;
+mod dlq;
 mod error;
 mod events;
 mod health;
@@ -51,6 +53,12 @@ pub fn routes(state: State) -> Router {
         .route("/tasks/{id}/cancel", post(intervene::cancel))
         .route("/tasks/{id}/retry", post(intervene::retry))
         .route("/tasks/{id}/forget", post(intervene::forget))
+        .route("/approvals", get(approvals::list))
+        .route("/approvals/{id}", post(approvals::answer))
+        .route("/dlq", get(dlq::list))
+        .route("/dlq/{id}", get(dlq::show))
+        .route("/dlq/{id}/retry", post(dlq::retry))
+        .route("/dlq/{id}/discard", post(dlq::discard))
         .route("/todos", get(todos::list).post(todos::add))
         .route("/todos/{id}", get(todos::show).patch(todos::change).delete(todos::drop))
         .route("/agents", get(agents::list))

@@ -15,7 +15,7 @@ use crate::api;
 use crate::id::rfc3339;
 use crate::ingress::Caller;
 use crate::store::tasks::{Filter, Task};
-use crate::store::{Db, StoreError, artefacts, hops, journal, ledger, tasks};
+use crate::store::{Db, StoreError, approvals, artefacts, hops, journal, ledger, tasks};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +53,12 @@ impl View {
         text.open(self.clearance).cloned().unwrap_or_else(|withheld| withheld.to_string())
     }
 
+    /// For what a task waits.
+    pub(super) fn waits_for(self, task: &Task) -> Option<String> {
+        let instead = if task.status == Status::AwaitingApproval { "an answer of the operator" } else { "a server of the house" };
+        task.waits_for().map(|text| self.inside(text, instead))
+    }
+
     /// Errors name paths, servers and what agents said among themselves.
     pub(super) fn inside(self, text: &Labelled<String>, instead: &str) -> String {
         if self.operator { self.open(text) } else { instead.to_owned() }
@@ -78,6 +84,7 @@ pub(super) async fn list(
         status: wanted.status,
         source: wanted.source,
         agent: wanted.agent,
+        dead: false,
         role: (!view.operator).then_some(caller.role.as_str()),
         before: wanted.before,
         limit,
@@ -124,7 +131,7 @@ pub(super) async fn visible(db: &Db, caller: &Caller, id: &str) -> Result<Task, 
 pub(super) async fn whole(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError> {
     let mut answer = shown(db, task, view).await?;
     answer.hops = Some(hops::of(db, &task.id).await?.into_iter().map(|hop| hop_shown(hop, view)).collect());
-    answer.approvals = Some(Vec::new());
+    answer.approvals = Some(approvals::of(db, &task.id).await?.into_iter().map(|one| super::approvals::shown(one, view)).collect());
     let path = |path, tier| if view.clearance.admits(tier) { path } else { Withheld.to_string() };
     let artefacts = artefacts::of(db, &task.id).await?.into_iter();
     answer.artefacts =
@@ -132,7 +139,7 @@ pub(super) async fn whole(db: &Db, task: &Task, view: View) -> Result<api::Task,
     Ok(answer)
 }
 
-async fn shown(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError> {
+pub(super) async fn shown(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError> {
     let (usd_micros, served_groups) = (ledger::cost(db, &task.id).await?, journal::served(db, &task.id).await?);
     #[expect(clippy::cast_precision_loss, reason = "milliseconds and micro-dollars of one task")]
     let (duration_s, cost_usd) =
@@ -176,7 +183,7 @@ async fn shown(db: &Db, task: &Task, view: View) -> Result<api::Task, StoreError
             ),
         }),
         waiting_since: task.waits_for().map(|_| rfc3339(task.parked_at.unwrap_or(task.waiting_since))),
-        waits_for: task.waits_for().map(|text| view.inside(text, "a server of the house")),
+        waits_for: view.waits_for(task),
         cost_usd,
         served_groups,
         forgotten_at: task.forgotten_at.map(rfc3339),

@@ -17,11 +17,10 @@ use super::{Worker, spans};
 use crate::capability::{Draft, GuestClock, Hop, Memory, Spent, Tenure};
 use crate::fleet::Agent;
 use crate::runtime::{self, Brief};
-use crate::store::StoreError;
-use crate::store::artefacts;
 use crate::store::hops::Hop as Row;
 use crate::store::journal::{self, Past, Position, Write};
 use crate::store::tasks::{self, Leased, Task};
+use crate::store::{StoreError, artefacts, effects};
 use crate::{id, telemetry};
 
 /// Turns of a conversation that an agent gets to see.
@@ -47,7 +46,7 @@ impl Ran {
 }
 
 /// Whether a run of the hop was interrupted.
-fn under_way(row: &Row) -> bool {
+pub(super) fn under_way(row: &Row) -> bool {
     matches!(row.status.as_str(), "running" | "parked")
 }
 
@@ -66,6 +65,10 @@ async fn serving(worker: &Worker, row: &Row) -> Result<Option<Arc<Agent>>, Store
 /// Runs the last of `rows`.
 pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: Label, until: Until) -> Result<Ran, StoreError> {
     let Some((row, former)) = rows.split_last() else { return Ok(Ran::not(label, None)) };
+    if let Some(fault) = revoked(worker, row) {
+        spans::cut(&worker.world.traces, leased, row, id::now());
+        return Ok(Ran::not(label, Some(fault)));
+    }
     let Some(agent) = &serving(worker, row).await? else {
         // It may be back after the next start: the task waits for it.
         let fault = Fault::Away(format!("agent `{}` is not loaded: see `host agents`", row.agent));
@@ -79,6 +82,9 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         None => {
             if under_way(row) {
                 spans::cut(traces, leased, row, now);
+            }
+            if let Some(fault) = done_already(worker, leased, row).await? {
+                return Ok(Ran::not(label, Some(fault)));
             }
             match anew(worker, leased, (row, former), agent, label, now).await? {
                 Ok(begun) => begun,
@@ -180,6 +186,24 @@ fn uncleared(agent: &Agent, label: Label) -> Option<Fault> {
             agent.grant.at()
         ))
     })
+}
+
+/// Why a run does not go on: its operator has revoked the component that started it.
+fn revoked(worker: &Worker, row: &Row) -> Option<Fault> {
+    let digest = row.digest.as_deref().filter(|_| under_way(row))?;
+    let why = worker.fleet.revoked(digest)?;
+    Some(Fault::Denied(format!(
+        "component {digest} of `{}` was revoked: {why}; a retry starts its hop anew with the component that serves then",
+        row.agent
+    )))
+}
+
+/// Why a hop is not started anew although its run cannot be resumed: what that run did must not be done twice.
+async fn done_already(worker: &Worker, leased: &Leased, row: &Row) -> Result<Option<Fault>, StoreError> {
+    let done = row.run > 0 && effects::unrepeatable(&worker.world.db, &leased.task.id, row.seq).await?;
+    Ok(done.then(|| {
+        Fault::Diverged("its run cannot go on where it was, and what it did, or may have done, must not be done twice".to_owned())
+    }))
 }
 
 /// Reports the lease of a host that is gone: what was done under it hangs below.

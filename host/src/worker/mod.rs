@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use policy::next::{Ended, Fault, Step, next, sensible};
+use policy::next::{Ended, Fault, MOST_CRASHES, Step, next, sensible};
 use policy::task::{ErrorCode, Outcome, Timestamp};
 use policy::tier::Label;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,12 +25,10 @@ use tokio_util::sync::CancellationToken;
 use crate::capability::World;
 use crate::fleet::Fleet;
 use crate::metrics::{self, name};
-use crate::store::hops;
-use crate::store::journal::{self, Write};
+use crate::store::journal::{self, Position, Write};
 use crate::store::leases::{self, Settlement, Waits};
-use crate::store::ledger;
 use crate::store::tasks::{self, Leased, Trouble};
-use crate::store::{Db, StoreError};
+use crate::store::{Db, StoreError, approvals, effects, hops, ledger};
 use crate::{id, telemetry};
 
 /// How often the queue is looked at when nothing rings.
@@ -134,7 +132,8 @@ impl Worker {
                 }
                 Err(_) => {
                     tracing::error!(event = "host_panicked", task_id = task.id, "task {} ran into a mistake of the host", task.id);
-                    if let Err(error) = self.fail(&leased).await {
+                    let said = "the host itself failed; please report this, with the lines of its log";
+                    if let Err(error) = self.fail(&leased, Fault::Trapped(said.into()), ErrorCode::AgentTrapped).await {
                         tracing::error!(event = "store_unavailable", %error, "task {} waits for its lease to run out: {error}", task.id);
                     }
                 }
@@ -150,8 +149,13 @@ impl Worker {
     async fn hops(&self, leased: &Leased, until: lease::Until) -> Result<(), StoreError> {
         let (mut label, mut attempts) = (leased.task.label, leased.task.attempts);
         let mut trouble = leased.task.trouble.clone();
+        if leased.task.crashes >= MOST_CRASHES {
+            return self.fail(leased, Fault::Crashed(leased.task.crashes), ErrorCode::AttemptsExhausted).await;
+        }
         loop {
-            let hops = hops::of(&self.world.db, &leased.task.id).await?;
+            let mut hops = hops::of(&self.world.db, &leased.task.id).await?;
+            // What was done before its operator edited the task is nothing to those who work on it now.
+            hops.retain(|hop| hop.seq >= leased.task.first_hop);
             let Some(current) = hops.last() else { return Ok(()) };
             let ran = hop::run(self, leased, &hops, label, until.clone()).await?;
             let Some(ended) = ran.ended else {
@@ -163,12 +167,14 @@ impl Worker {
             let ended = ended.and_then(|outcome| sensible(&current.agent, outcome, serves, may_hand));
             trouble = self.suffered(trouble, &ended);
             let rejections = hops.iter().filter(|hop| hop.status == "done" && is_rejection(hop)).count();
+            let unrepeatable = ended.is_err() && effects::unrepeatable(&self.world.db, &leased.task.id, current.seq).await?;
             let situation = Ended {
                 agent: &current.agent,
-                hops: current.seq,
+                hops: current.seq + 1 - leased.task.first_hop,
                 rejections: u32::try_from(rejections).unwrap_or(u32::MAX),
                 failures: attempts,
                 troubles: trouble.count,
+                unrepeatable,
                 retry: leased.task.retry,
                 chance: rand::random(),
             };
@@ -221,12 +227,14 @@ impl Worker {
         cut.is_some()
     }
 
-    /// Fails a task whose hop ran into a mistake of the host.
-    async fn fail(&self, leased: &Leased) -> Result<(), StoreError> {
+    /// Fails a task whose hop nobody can work on: for a mistake of the host, or because hosts die on it.
+    async fn fail(&self, leased: &Leased, fault: Fault, code: ErrorCode) -> Result<(), StoreError> {
         let hops = hops::of(&self.world.db, &leased.task.id).await?;
         let Some(current) = hops.last() else { return Ok(()) };
-        let fault = Fault::Trapped("the host itself failed; please report this, with the lines of its log".into());
-        let step = Step::Fail(ErrorCode::AgentTrapped, fault.to_string());
+        let step = Step::Fail(code, fault.to_string());
+        if hop::under_way(current) && current.lease != leased.lease {
+            spans::cut(&self.world.traces, leased, current, id::now());
+        }
         // What its runs have read by now, whatever it was when it was leased.
         let label = tasks::find(&self.world.db, &leased.task.id).await?.map_or(leased.task.label, |task| task.label);
         let finished = Finished {
@@ -295,7 +303,7 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
     let now = id::now();
     let (task, lease) = (leased.task.id.clone(), leased.lease);
     let Finished { seq, agent, ended, label, step, trouble, unwritten } = finished;
-    let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_) | Step::Sleep(_)));
+    let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_) | Step::Sleep(_) | Step::Ask(_)));
     let told = Told::of(&step, &ended);
     let fault = ended.as_ref().err().map(ToString::to_string);
     let settlement = settlement(&step, &ended, trouble, now);
@@ -309,6 +317,9 @@ async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<S
                 };
                 if held && parks {
                     hops::park(tx, &task).await?;
+                    if let Step::Ask(reference) = &step {
+                        approvals::ask(tx, &Position::cited(&task, reference)?, now).await?;
+                    }
                 } else if held {
                     let how = ended.as_ref().map_err(|_| fault.as_deref().unwrap_or_default());
                     hops::end(tx, (&task, seq), how, label, now).await?;
@@ -347,6 +358,7 @@ fn settlement(step: &Step, ended: &Result<Outcome, Fault>, trouble: Trouble, now
             let said = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
             Settlement::Park { at: now.plus(*pause), said, waits }
         }
+        Step::Ask(_) => Settlement::Ask { waits_for: ended.as_ref().err().map(ToString::to_string).unwrap_or_default() },
         Step::Sleep(pause) => Settlement::Sleep { at: now.plus(*pause) },
         Step::Fail(code, message) => Settlement::Failed { code: *code, message: message.clone() },
     })
@@ -365,6 +377,7 @@ enum Told {
     Nothing,
     Done,
     Again(&'static str, String),
+    Asks(String),
     Failed(&'static str, String),
 }
 
@@ -376,6 +389,7 @@ impl Told {
             Step::Finish => Self::Done,
             Step::Retry(_) => Self::Again("hop_retry", why()),
             Step::Park(_) | Step::Sleep(_) => Self::Again("task_parked", why()),
+            Step::Ask(_) => Self::Asks(why()),
             Step::Fail(code, message) => Self::Failed(code.as_str(), message.clone()),
         }
     }
@@ -389,6 +403,18 @@ impl Told {
             Self::Again(event, why) => {
                 let why = shown(why);
                 tracing::warn!(event, task_id, trace_id, agent, why, "task {task_id} will be tried again");
+                return;
+            }
+            Self::Asks(why) => {
+                let why = shown(why);
+                tracing::warn!(
+                    event = "task_parked",
+                    task_id,
+                    trace_id,
+                    agent,
+                    why,
+                    "task {task_id} waits for an answer: `hai awaiting`"
+                );
                 return;
             }
             Self::Done => {
@@ -407,6 +433,7 @@ impl Told {
             Self::Failed(code, why) => {
                 let why = shown(why);
                 tracing::error!(event = "task_failed", task_id, trace_id, agent, code, why, "task {task_id} failed: {code}");
+                metrics::count(name::DEAD, 1, &[("code", code)]);
                 "failed"
             }
         };

@@ -23,11 +23,15 @@ pub(super) fn of_run(leased: &Leased, hop: u32, run: u32) -> Place {
 /// The wait before a lease: in the queue, or for a server that was away.
 pub(super) fn waited(traces: &Traces, leased: &Leased, now: Timestamp) {
     let task = &leased.task;
-    let parked = task.waits_for.is_some();
     traces.record(|| Span {
         at: root(task).with(&what::wait(&task.id, leased.lease)),
         below: Some(root(task)),
-        name: if parked { "wait for a backend" } else { "wait in the queue" }.into(),
+        name: match (&task.waits_for, task.parked_at) {
+            (Some(_), Some(_)) => "wait for a backend",
+            (Some(_), None) => "wait for a person",
+            (None, _) => "wait in the queue",
+        }
+        .into(),
         kind: SpanKind::Internal,
         began: task.waiting_since,
         ended: now,

@@ -2,12 +2,12 @@
 //!
 //! Many hosts on one database do this at once: each statement is right whoever else has been there.
 
-use policy::task::{ErrorCode, Timestamp};
+use policy::task::Timestamp;
 
 use super::{POLL, Worker};
 use crate::id;
 use crate::metrics::{self, name};
-use crate::store::{StoreError, backends, leases};
+use crate::store::{StoreError, backends, leases, revoked};
 
 impl Worker {
     /// Looks once a second, until it is dropped.
@@ -25,6 +25,7 @@ impl Worker {
         if leases::lost(db, now).await? && leases::rescue(db, now).await? > 0 {
             db.bell().ring();
         }
+        self.fleet.learn(revoked::all(db).await?);
         if leases::look(db, now).await?.lapsed {
             self.expire(now).await?;
         }
@@ -39,8 +40,8 @@ impl Worker {
     }
 
     async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
-        for (task, trace_id, source) in leases::expire(&self.world.db, now).await? {
-            let code = ErrorCode::TtlExpired.as_str();
+        for expired in leases::expire(&self.world.db, now).await? {
+            let leases::Expired { id: task, trace_id, source, error_code: code } = expired;
             tracing::warn!(event = "task_failed", task_id = task, trace_id, code, "task {task} expired");
             metrics::count(name::TASKS, 1, &[("source", &source), ("status", "expired")]);
             self.world.db.bell().changed(&task);

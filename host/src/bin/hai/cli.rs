@@ -2,7 +2,7 @@
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
-use policy::task::{Intent, Priority, Source, Status};
+use policy::task::{Intent, Priority, Reaction, Source, Status};
 use policy::tier::Tier;
 
 /// The operator's shell for a host.
@@ -36,6 +36,13 @@ pub(crate) enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Answer what a task waits for: `hai awaiting` lists the questions.
+    Answer(Answer),
+    /// Look after what failed.
+    Dlq {
+        #[command(subcommand)]
+        command: Dlq,
     },
     /// Keep a list of things to do.
     Todo {
@@ -116,6 +123,9 @@ pub(crate) enum Task {
     Retry {
         /// Its id.
         id: String,
+        /// Even if that does again what must not be done twice.
+        #[arg(long)]
+        again: bool,
         /// Why, for whoever reads it later.
         #[arg(long)]
         reason: Option<String>,
@@ -185,6 +195,78 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "ID")]
     pub(crate) conversation_id: Option<String>,
     /// Print JSON: the task as it ended, or with --no-tail the host's answer.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Answer {
+    /// The id of the question.
+    pub(crate) id: String,
+    /// `retry`: make the call again; `done`: it has happened; `fail`: give the task up.
+    #[arg(value_parser = PossibleValuesParser::new(Reaction::ALL.iter().map(|word| word.as_str())))]
+    pub(crate) reaction: String,
+    /// With `done`: what the call has answered, as JSON.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) result: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// List what failed, newest first.
+    Ls {
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show why it failed, what it had done by then, and what a retry would do again.
+    Show {
+        /// Its id.
+        id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start it anew from its first agent, with another text.
+    Edit {
+        /// Its id.
+        id: String,
+        /// The new text; `-` reads it from standard input.
+        #[arg(value_name = "TEXT")]
+        content: String,
+        #[command(flatten)]
+        how: Again,
+    },
+    /// Try its failed hop anew.
+    Retry {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        how: Again,
+    },
+    /// Take it from the list; it stays failed.
+    Discard {
+        /// Its id.
+        id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `edit` and `retry` share.
+#[derive(Debug, Args)]
+pub(crate) struct Again {
+    /// Even if that does again what must not be done twice.
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures::{Stream, StreamExt};
-use host::api::{Accepted, Page, Task};
+use host::api::{Accepted, Approval, Approvals, Letter, Letters, Page, Task};
 use host::egress::{self, EgressError};
 use reqwest::{RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 use crate::settings::Settings;
@@ -86,9 +86,48 @@ impl Client {
     }
 
     /// `cancel`, `retry` or `forget`.
-    pub(crate) async fn steer(&self, id: &str, how: &str, reason: Option<&str>) -> Result<Task, Error> {
-        let body = reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
-        self.post(&["tasks", id, how], &body).await
+    pub(crate) async fn steer(&self, id: &str, how: &str, reason: Option<&str>, again: bool) -> Result<Task, Error> {
+        let mut body = Map::new();
+        body.extend(reason.map(|reason| ("reason".to_owned(), json!(reason))));
+        body.extend(again.then(|| ("again".to_owned(), json!(true))));
+        self.post(&["tasks", id, how], &Value::Object(body)).await
+    }
+
+    /// The questions that wait for an answer.
+    pub(crate) async fn questions(&self) -> Result<Approvals, Error> {
+        self.get(&["approvals"], &[]).await
+    }
+
+    /// Answers a question.
+    pub(crate) async fn answer(&self, id: &str, said: &Value) -> Result<Approval, Error> {
+        self.post(&["approvals", id], said).await
+    }
+
+    /// Dead letters, newest first: as many pages as it takes.
+    pub(crate) async fn letters(&self, limit: usize) -> Result<Letters, Error> {
+        let mut all = Letters { letters: Vec::new(), next: None };
+        loop {
+            let page = limit.saturating_sub(all.letters.len()).min(PAGE).to_string();
+            let before = all.next.take();
+            let query = [("limit", Some(page.as_str())), ("before", before.as_deref())];
+            let query: Vec<(&str, &str)> = query.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+            let page: Letters = self.get(&["dlq"], &query).await?;
+            all.letters.extend(page.letters);
+            all.next = page.next;
+            if all.next.is_none() || all.letters.len() >= limit {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// One dead letter.
+    pub(crate) async fn letter(&self, id: &str) -> Result<Letter, Error> {
+        self.get(&["dlq", id], &[]).await
+    }
+
+    /// `retry` or `discard`.
+    pub(crate) async fn settle(&self, id: &str, how: &str, body: &Value) -> Result<Task, Error> {
+        self.post(&["dlq", id, how], body).await
     }
 
     /// The agents, and the files that are none.
@@ -111,7 +150,7 @@ impl Client {
     /// Says that a todo is done.
     pub(crate) async fn finish_todo(&self, id: &str) -> Result<Todo, Error> {
         let request = self.http.patch(self.url(&["todos", id], &[]).as_str());
-        self.answer(request.map(|request| request.json(&json!({ "status": "done" })))).await
+        self.told(request.map(|request| request.json(&json!({ "status": "done" })))).await
     }
 
     /// The events of a task, those after `after` if given. The stream ends with the connection, or with why it broke.
@@ -145,12 +184,12 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, Error> {
-        self.answer(self.http.get(self.url(path, query).as_str())).await
+        self.told(self.http.get(self.url(path, query).as_str())).await
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, Error> {
         let request = self.http.post(self.url(path, &[]).as_str());
-        self.answer(request.map(|request| request.json(body))).await
+        self.told(request.map(|request| request.json(body))).await
     }
 
     /// The endpoint may have a path of its own; an id may hold anything.
@@ -165,7 +204,7 @@ impl Client {
         url
     }
 
-    async fn answer<T: DeserializeOwned>(&self, request: Result<RequestBuilder, EgressError>) -> Result<T, Error> {
+    async fn told<T: DeserializeOwned>(&self, request: Result<RequestBuilder, EgressError>) -> Result<T, Error> {
         let response = self.sent(request.map(|request| request.timeout(PATIENCE))).await?;
         let status = response.status().as_u16();
         let text = egress::text(response, MOST).await.map_err(|why| self.unreachable(why))?;

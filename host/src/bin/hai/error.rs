@@ -88,6 +88,11 @@ impl Error {
         }
     }
 
+    /// Whether the token may not see that.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused { status: 403, .. })
+    }
+
     /// The bare reason, where it is known of which host the talk is.
     pub(crate) fn why(&self) -> String {
         match self {

@@ -1,8 +1,10 @@
 //! `hai`, the operator's shell: parse, dispatch, exit code. It knows a host only by its HTTP.
 
+mod answer;
 mod auth;
 mod cli;
 mod client;
+mod dlq;
 mod error;
 mod events;
 mod print;
@@ -46,7 +48,9 @@ async fn run(command: Command) -> Result<Exit, Error> {
         Command::Task { command } => task::run(&client()?, command).await,
         Command::Offload(offload) => task::offload(&client()?, offload).await,
         Command::Completed { limit, json } => task::completed(&client()?, limit, json).await,
-        Command::Awaiting { json } => task::awaiting(&client()?, json).await,
+        Command::Awaiting { json } => answer::awaiting(&client()?, json).await,
+        Command::Answer(answer) => answer::run(&client()?, answer).await,
+        Command::Dlq { command } => dlq::run(&client()?, command).await,
         Command::Todo { command } => todo::run(&client()?, command).await,
         Command::Agents { json } => {
             let agents = client()?.agents().await?;

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Read};
 
-use host::api::{Page, Task};
+use host::api::Task;
 use host::id;
 use serde_json::{Value, json};
 
@@ -22,8 +22,8 @@ pub(crate) async fn run(client: &Client, command: cli::Task) -> Result<Exit, Err
             let page = client.tasks(&filter).await?;
             if json { print::json(&page) } else { print::out(&print::tasks(&page)) }
         }
-        cli::Task::Cancel { id, reason, json } => steered(&client.steer(&id, "cancel", reason.as_deref()).await?, json),
-        cli::Task::Retry { id, reason, json } => steered(&client.steer(&id, "retry", reason.as_deref()).await?, json),
+        cli::Task::Cancel { id, reason, json } => steered(&client.steer(&id, "cancel", reason.as_deref(), false).await?, json),
+        cli::Task::Retry { id, again, reason, json } => steered(&client.steer(&id, "retry", reason.as_deref(), again).await?, json),
         cli::Task::Forget { id, yes, json } => forget(client, &id, yes, json).await,
     }
 }
@@ -134,6 +134,9 @@ fn let_go(id: &str, ending: &Ending) -> Exit {
                 _ => "a server that does not answer",
             });
             print::tell(&format!("{} · waits for: {}", styled(WAIT, &print::plain(&status.status)), print::plain(what)));
+            if status.status == "awaiting_approval" {
+                print::tell("what is asked, and how to answer: hai awaiting");
+            }
             print::tell(&format!("it goes on once that is there; to watch it again: hai task tail {id}"));
             Exit::Done
         }
@@ -149,7 +152,7 @@ fn verdict(task: &Task) -> Exit {
     if task.status == "done" { Exit::Done } else { Exit::Failed }
 }
 
-fn steered(task: &Task, as_json: bool) -> Result<Exit, Error> {
+pub(crate) fn steered(task: &Task, as_json: bool) -> Result<Exit, Error> {
     if as_json { print::json(task) } else { print::out(&format!("{} is {}", task.task_id, task.status)) }
 }
 
@@ -166,32 +169,13 @@ async fn forget(client: &Client, id: &str, yes: bool, as_json: bool) -> Result<E
             return Ok(Exit::Failed);
         }
     }
-    let task = client.steer(id, "forget", None).await?;
+    let task = client.steer(id, "forget", None, false).await?;
     if as_json { print::json(&task) } else { print::out(&format!("{} is forgotten", task.task_id)) }
 }
 
 pub(crate) async fn completed(client: &Client, limit: usize, as_json: bool) -> Result<Exit, Error> {
     let page = client.tasks(&Filter { status: Some("done"), limit, ..Filter::default() }).await?;
     if as_json { print::json(&page) } else { print::out(&print::completed(&page)) }
-}
-
-pub(crate) async fn awaiting(client: &Client, as_json: bool) -> Result<Exit, Error> {
-    /// Of either kind.
-    const MOST: usize = 200;
-    let mut page = Page { tasks: Vec::new(), next: None };
-    for status in ["awaiting_approval", "awaiting_backend"] {
-        page.tasks.extend(client.tasks(&Filter { status: Some(status), limit: MOST, ..Filter::default() }).await?.tasks);
-    }
-    page.tasks.sort_by(|one, other| one.waiting_since.cmp(&other.waiting_since));
-    if as_json {
-        return print::json(&page);
-    }
-    let mut table = print::table(&["task", "status", "since", "waits for", "content"]);
-    for task in &page.tasks {
-        let (what, since) = (task.waits_for.as_deref().unwrap_or_default(), task.waiting_since.as_deref().unwrap_or_default());
-        table.add_row([&task.task_id, &task.status, since, &print::plain(what), &print::first_line(&task.content)]);
-    }
-    print::out(&table.to_string())
 }
 
 /// An id of ours for the request: `cli-1767225600-9f86d081`.

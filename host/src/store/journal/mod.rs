@@ -8,9 +8,11 @@ use policy::call::Effect;
 use policy::task::Timestamp;
 use policy::tier::Label;
 
+use super::StoreError;
 use super::artefacts::{Artefact, Wrote};
 use super::ledger::{Bill, OverCap, Reservation};
 
+pub(super) use payload::get as text;
 pub use read::{Behind, Entry, Past, behind, calls, served, timeline};
 pub(crate) use write::within;
 pub use write::write;
@@ -33,6 +35,18 @@ impl Position {
     #[must_use]
     pub fn reference(&self) -> String {
         format!("{}.{}.{}", self.hop, self.run, self.seq)
+    }
+
+    /// Where a `ref` of that task points.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`] if it is none of ours.
+    pub fn cited(task: &str, reference: &str) -> Result<Self, StoreError> {
+        let numbers: Result<Vec<u32>, _> = reference.split('.').map(str::parse).collect();
+        match numbers.as_deref() {
+            Ok([hop, run, seq]) => Ok(Self { task: task.to_owned(), hop: *hop, run: *run, seq: *seq }),
+            Ok(_) | Err(_) => Err(StoreError::Unreadable(format!("reference `{reference}` of task {task}"))),
+        }
     }
 }
 

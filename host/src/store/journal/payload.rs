@@ -30,7 +30,7 @@ pub(super) async fn put<'t>(tx: &mut Tx<'_>, task: &str, text: &'t str) -> Resul
 }
 
 /// The text that a row stands for.
-pub(super) async fn get(db: &Db, task: &str, held: String) -> Result<String, StoreError> {
+pub(in crate::store) async fn get(db: &Db, task: &str, held: String) -> Result<String, StoreError> {
     const SQL: &str = "select bytes from payload where task = $1 and sha256 = $2";
 
     let Some(sha256) = held.strip_prefix('@') else { return Ok(held) };

@@ -216,7 +216,7 @@ pub async fn calls(db: &Db, task: &str, from: u32) -> Result<Vec<Entry>, StoreEr
     const SQL: &str = "select hop, run, seq, kind, state, 'null' as request, \
          case when state in ('denied', 'failed') then answer end as answer, '[]' as tries, destination, tier, tainted, model, \
          input_tokens, output_tokens, usd_micros, started_at, finished_at \
-         from journal where task = $1 and hop >= $2 order by hop, run, seq";
+         from journal where task = $1 and hop >= $2 and run > 0 order by hop, run, seq";
 
     let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL).bind(task).bind(i64::from(from)).fetch_all(pool).await)?;
     whole(db, task, rows).await
