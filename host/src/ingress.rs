@@ -16,7 +16,7 @@ use crate::store::idempotency::{self, Key};
 use crate::store::tasks::{self, New};
 use crate::store::{Db, StoreError};
 use crate::telemetry::trace::{Place, Span, Traces, fact, what};
-use crate::{id, telemetry};
+use crate::{fault, id, telemetry};
 
 /// Who calls, as their token says.
 #[derive(Clone, Debug)]
@@ -201,6 +201,7 @@ impl Ingress {
         if held != Key::New {
             return self.repeated(held, key.unwrap_or_default()).await;
         }
+        fault::point("enqueued").await;
         tracing::info!(event = "task_enqueued", task_id = id, trace_id, source, "task {id} enqueued from {source}");
         self.db.bell().ring();
         self.traces.record(|| Span {

@@ -8,6 +8,8 @@
 
 // The command line starts a host, or looks at one.
 pub mod command;
+// A finished run can be gone over by another component.
+pub mod rehearsal;
 // Requests come in through a surface,
 pub mod surface;
 // are taken in at one door,
@@ -22,6 +24,8 @@ pub mod runtime;
 pub mod capability;
 // which reaches models
 pub mod router;
+// and tools,
+pub mod gateway;
 // and notes,
 pub mod vault;
 // and the network through one guard.
@@ -37,3 +41,5 @@ pub mod config;
 pub mod api;
 pub mod envelope;
 pub mod id;
+// Where a test may end it.
+pub mod fault;

@@ -39,6 +39,10 @@ pub mod name {
     pub const LOADED: &str = "agent_loaded";
     /// 1 if the last call to a group's server was answered, by group.
     pub const BACKEND_UP: &str = "backend_up";
+    /// Calls of tools, by agent, tool and outcome.
+    pub const TOOL_CALLS: &str = "tool_calls_total";
+    /// Duration of calls of tools, by tool.
+    pub const TOOL_SECONDS: &str = "tool_duration_seconds";
     /// Runs that were resumed, by result.
     pub const REPLAYS: &str = "replays_total";
     /// Tasks that wait for a person.

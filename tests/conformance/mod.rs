@@ -5,6 +5,7 @@ mod hosts;
 mod intervene;
 mod journal;
 mod ledger;
+mod model;
 mod schema;
 mod tasks;
 mod todos;

@@ -31,7 +31,7 @@ on_every_store![
 
 pub(super) const SERVER: &str = "http://127.0.0.1:1";
 
-fn new(id: &str, more: Value) -> New {
+pub(super) fn new(id: &str, more: Value) -> New {
     let mut sent = json!({ "task_id": "t", "source": "test", "content": "hi" });
     sent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     New {

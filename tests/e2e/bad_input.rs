@@ -18,7 +18,7 @@ async fn refused(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
 async fn bad_agent_files_are_named_and_the_rest_serves() {
     let model = Model::start(Protocol::Ollama).await;
     let setup = Setup::with(&model);
-    let agents = guests::with(&["limitless", "escapes", "tools", "dozes"], setup.folder.path());
+    let agents = guests::with(&["limitless", "escapes", "tools", "recalls", "dozes"], setup.folder.path());
     std::fs::write(agents.join("garbage.wasm"), "not a component").unwrap();
     std::fs::write(agents.join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
     std::fs::write(agents.join("empty.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
@@ -36,7 +36,8 @@ async fn bad_agent_files_are_named_and_the_rest_serves() {
         ("dozes.wasm", "`describe` failed: it takes longer than 5s"),
         ("limitless.wasm", "limits.cpu_ms is missing"),
         ("escapes.wasm", "imports `wasi:keyvalue/store@0.1.0`, which no agent gets"),
-        ("tools.wasm", "imports `homeaiops:agent/tools@0.1.0`, which this version of the host does not serve"),
+        ("tools.wasm", "imports `homeaiops:agent/tools@0.1.0` but does not ask for it: add `tools` to [wants]"),
+        ("recalls.wasm", "imports `homeaiops:agent/memory@0.1.0`, which this version of the host does not serve"),
         ("other-name.wasm", "says its id is `triager`"),
     ] {
         assert!(degraded.contains(file), "{degraded}");

@@ -20,8 +20,8 @@ const STOPPED: [(&str, &str, &str); 9] = [
     ("ghost", "invalid_outcome", "handed to `nobody`, which is not loaded"),
 ];
 
-/// Guests that are refused at load (`e2e::bad_input` has their reasons), or that answer and have a test of their own below or in `e2e`.
-const OTHERS: [&str; 17] = [
+/// Guests that are refused at load (`e2e::bad_input` has their reasons), or that answer and have a test of their own below.
+const OTHERS: [&str; 23] = [
     "limitless",
     "escapes",
     "tools",
@@ -38,6 +38,12 @@ const OTHERS: [&str; 17] = [
     "hasty",
     "spends",
     "naps",
+    "buys",
+    "recalls",
+    "caller",
+    "meddles",
+    "scripted",
+    "rescripted",
     "writes",
 ];
 

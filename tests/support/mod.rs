@@ -1,10 +1,12 @@
 //! A host to test: the real program on a port of its own, its log lines, and the model servers that it speaks to.
 
 pub mod collector;
+mod door;
 pub mod events;
 pub mod fake;
 pub mod ground;
 pub mod guests;
+pub mod mcp;
 pub mod postgres;
 
 use std::collections::BTreeMap;

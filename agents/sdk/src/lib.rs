@@ -12,6 +12,7 @@
 //! Everything that an agent can reach is in here; nothing else is linked.
 
 pub mod structured;
+pub mod toolbox;
 
 /// The interface, generated from `wit/`.
 #[expect(missing_docs, reason = "generated from the WIT, whose comments are its documentation")]

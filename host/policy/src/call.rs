@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::class::Hints;
 use crate::denied::Denied;
 use crate::grant::Grant;
 use crate::task::words;
@@ -100,6 +101,61 @@ impl Call for Embed {
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.asks_model(&self.group)
+    }
+}
+
+/// `tools.call`. The arguments are canonical (RFC 8785): what is judged here is what is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Which tool.
+    pub tool: String,
+    /// An object that its schema allows.
+    pub arguments: serde_json::Value,
+    /// Whether it is one of several made at once, where nobody can be asked in between.
+    #[serde(skip)]
+    pub batched: bool,
+    /// What its server says of the tool, as it was known when the call was judged; `None` if there is no such tool.
+    #[serde(skip)]
+    pub hints: Option<Hints>,
+}
+
+impl Call for ToolCall {
+    const KIND: &'static str = "tools.call";
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.uses(&self.tool)
+    }
+}
+
+/// `tools.search`. Answers only tools that the grant covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolSearch {
+    /// Words of names and descriptions.
+    pub query: String,
+    /// Most tools.
+    pub limit: u32,
+}
+
+impl Call for ToolSearch {
+    const KIND: &'static str = "tools.search";
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.uses_anything()
+    }
+}
+
+/// `tools.matching`. Answers only tools that the grant covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolMatching {
+    /// Pattern of names.
+    pub pattern: String,
+}
+
+impl Call for ToolMatching {
+    const KIND: &'static str = "tools.matching";
+
+    fn within(&self, grant: &Grant) -> Result<(), Denied> {
+        grant.uses_anything()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A [`Grant`] has private fields and only [`Grant::effective`] makes one. Checks neither allocate (but for a refusal) nor lock.
 
+use crate::class::Class;
 use crate::denied::Denied;
 use crate::manifest::{Ceiling, Limits, Manifest, MemoryGrant};
 use crate::pattern::{BadPattern, Patterns};
@@ -13,10 +14,12 @@ pub struct Grant {
     agent: String,
     at: String,
     models: Both,
+    tools: Both,
     vault_read: Both,
     vault_write: Both,
     handoff: Both,
     clearance: Tier,
+    floor: Class,
     local_only: bool,
     limits: Limits,
 }
@@ -79,14 +82,17 @@ impl Grant {
             }
         }
         match (complaints.is_empty(), lists) {
-            (true, [Ok(models), Ok(_tools), Ok(vault_read), Ok(vault_write), Ok(handoff)]) => Ok(Self {
+            (true, [Ok(models), Ok(tools), Ok(vault_read), Ok(vault_write), Ok(handoff)]) => Ok(Self {
                 agent: manifest.id.clone(),
                 at: at.to_owned(),
                 models,
+                tools,
                 vault_read,
                 vault_write,
                 handoff,
                 clearance: ceiling.clearance,
+                // A manifest with another letter has its complaint, and never serves.
+                floor: Class::named(&manifest.class_floor).unwrap_or(Class::D),
                 local_only: manifest.local_only,
                 limits: manifest.limits,
             }),
@@ -100,6 +106,25 @@ impl Grant {
     /// [`Denied`] with the smallest edit.
     pub fn asks_model(&self, group: &str) -> Result<(), Denied> {
         self.check(&self.models, group)
+    }
+
+    /// Whether it may call that tool.
+    ///
+    /// # Errors
+    /// [`Denied`] with the smallest edit.
+    pub fn uses(&self, tool: &str) -> Result<(), Denied> {
+        self.check(&self.tools, tool)
+    }
+
+    /// Whether it may call any tool at all, and so look through them.
+    ///
+    /// # Errors
+    /// [`Denied`] with the smallest edit.
+    pub fn uses_anything(&self) -> Result<(), Denied> {
+        if self.tools.wanted.texts().is_empty() || self.tools.allowed.texts().is_empty() {
+            return Err(self.refusal("tools", "*"));
+        }
+        Ok(())
     }
 
     /// Whether it may read that path.
@@ -141,6 +166,12 @@ impl Grant {
         self.clearance
     }
 
+    /// Lowest action class of its calls.
+    #[must_use]
+    pub fn floor(&self) -> Class {
+        self.floor
+    }
+
     /// Whether its model calls must stay in the house.
     #[must_use]
     pub fn local_only(&self) -> bool {
@@ -172,6 +203,7 @@ impl Grant {
     fn refusal(&self, key: &'static str, name: &str) -> Denied {
         let wanted = match key {
             "models" => self.models.wanted.covers(name),
+            "tools" => self.tools.wanted.covers(name),
             "vault_read" => self.vault_read.wanted.covers(name),
             "vault_write" => self.vault_write.wanted.covers(name),
             _ => false,

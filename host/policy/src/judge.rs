@@ -17,6 +17,8 @@ pub struct Destination {
     pub clearance: Clearance,
     /// Tier of what it answers: a run that reads it rises to this.
     pub yields: Tier,
+    /// Whether it may lie: a run that reads what it answers is tainted.
+    pub untrusted: bool,
     /// The reason for this destination, from the router's closed list; empty where there was no choice.
     pub reason: String,
 }
@@ -109,7 +111,7 @@ mod tests {
         #[test]
         fn nothing_leaves_above_a_clearance(label in tier(), there in tier(), yields in tier(), agent in tier()) {
             let allowed = within(&scout(agent), VaultRead { path: "a".into() }).expect("the grant covers every path");
-            let destination = Destination { name: "there".into(), clearance: Clearance(there), yields, reason: String::new() };
+            let destination = Destination { name: "there".into(), clearance: Clearance(there), yields, untrusted: false, reason: String::new() };
             let granted = cleared(allowed, Label::of(label), destination).is_ok();
             prop_assert_eq!(granted, label <= there && label.max(yields) <= agent);
         }

@@ -12,6 +12,8 @@ pub mod call;
 
 pub mod grant;
 
+pub mod class;
+
 pub mod denied;
 
 pub mod route;

@@ -62,6 +62,7 @@ pub fn candidates(ask: Ask<'_>, groups: &[Group]) -> Result<Vec<Destination>, De
         name: group.name.clone(),
         clearance: group.clearance,
         yields: Tier::Public,
+        untrusted: false,
         reason: "local_default".into(),
     }])
 }

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::World;
 pub use super::spans::Seen;
+use super::{Stop, World};
 use crate::store::StoreError;
 use crate::store::artefacts::{Artefact, Wrote};
 use crate::store::journal::{Position, Usage};
@@ -22,8 +22,18 @@ pub trait Act: Call {
     /// What a success answers.
     type Answer: Serialize + DeserializeOwned + Send;
 
+    /// What must be known of the world outside before this call can be judged.
+    fn learn(&mut self, _world: &World, _grant: &Grant) -> impl Future<Output = Result<(), Stop>> + Send {
+        async { Ok(()) }
+    }
+
     /// Step 2, for this call: where it could go, best first.
     fn destinations(&self, world: &World, grant: &Grant) -> Result<Vec<Destination>, Denied>;
+
+    /// Step 5, for this call: the refusal of one that would need to be approved.
+    fn approval(&self, _world: &World, _grant: &Grant, _label: Label) -> Result<(), Denied> {
+        Ok(())
+    }
 
     /// The most that it can use of a run's budget at one destination.
     fn bound(&self, _world: &World, _destination: &Destination) -> Bound {

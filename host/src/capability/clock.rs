@@ -77,7 +77,7 @@ impl Act for Sleep {
 
     fn destinations(&self, _world: &World, _grant: &Grant) -> Result<Vec<Destination>, Denied> {
         let clearance = Clearance(Tier::Restricted);
-        Ok(vec![Destination { name: "clock".into(), clearance, yields: Tier::Public, reason: String::new() }])
+        Ok(vec![Destination { name: "clock".into(), clearance, yields: Tier::Public, untrusted: false, reason: String::new() }])
     }
 
     /// Its start must be on disk if it is long: the run rests meanwhile.

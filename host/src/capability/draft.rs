@@ -23,6 +23,8 @@ pub struct Draft {
     db: Db,
     task: Arc<str>,
     lease: i64,
+    /// Whether any of it will be on disk.
+    kept: bool,
     state: Arc<Mutex<State>>,
 }
 
@@ -39,7 +41,13 @@ impl Draft {
     /// Nothing yet, under that lease.
     #[must_use]
     pub fn new(db: Db, task: &str, lease: i64) -> Self {
-        Self { db, task: task.into(), lease, state: Arc::default() }
+        Self { db, task: task.into(), lease, kept: true, state: Arc::default() }
+    }
+
+    /// That of a rehearsal: nothing of it is ever written down.
+    #[must_use]
+    pub fn thrown_away(db: Db) -> Self {
+        Self { kept: false, ..Self::new(db, "", 0) }
     }
 
     /// Keeps an entry for the next commit.
@@ -47,6 +55,9 @@ impl Draft {
     /// # Errors
     /// [`Stop`] if an earlier one could not be written.
     pub async fn note(&self, write: Write) -> Result<(), Stop> {
+        if !self.kept {
+            return Ok(());
+        }
         let mut state = self.state.lock().await;
         if let Some(stop) = &state.broken {
             return Err(stop.clone());
@@ -69,6 +80,9 @@ impl Draft {
     /// # Errors
     /// [`Stop`] if it is not on disk.
     pub async fn commit(&self, more: Vec<Write>) -> Result<Option<OverCap>, Stop> {
+        if !self.kept {
+            return Ok(None);
+        }
         let mut state = self.state.lock().await;
         if let Some(stop) = &state.broken {
             return Err(stop.clone());

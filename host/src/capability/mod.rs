@@ -9,17 +9,22 @@ pub mod perform;
 pub mod act;
 
 mod caps;
+mod arguments;
 mod clock;
 mod draft;
+mod learn;
 mod limits;
 mod live;
 mod log;
 mod model;
+mod opening;
 mod record;
+mod rehearse;
 mod replay;
 mod schema;
 mod spans;
 mod told;
+mod tools;
 mod vault;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -35,6 +40,8 @@ use tokio::time::Instant;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::gateway::Gateway;
+use crate::id;
 use crate::router::Router;
 use crate::store::Db;
 use crate::store::journal::{Past, Position};
@@ -48,6 +55,8 @@ pub use draft::Draft;
 pub use limits::{Memory, Spent};
 pub use live::{Doing, Live, What};
 pub(crate) use model::tier;
+pub(crate) use opening::fingerprint;
+pub use rehearse::{Ask, Beyond, Made};
 pub use told::told;
 
 /// Length of one epoch: the grain of the CPU limit.
@@ -62,6 +71,8 @@ pub struct World {
     pub vault: Vault,
     /// The way to models.
     pub router: Arc<Router>,
+    /// The way to tools, if there is one.
+    pub gateway: Option<Arc<Gateway>>,
     /// One permit for each guest that may execute at once.
     pub executing: Arc<Semaphore>,
     /// What may be spent.
@@ -70,6 +81,29 @@ pub struct World {
     pub live: Live,
     /// Where spans go.
     pub traces: Traces,
+}
+
+impl World {
+    fn gateway_at(&self, url: &str) -> Option<&Gateway> {
+        self.gateway.as_deref().filter(|gateway| gateway.url() == url)
+    }
+
+    /// Whether a server that tasks wait for answers at all.
+    pub async fn answers(&self, url: &str) -> bool {
+        match self.gateway_at(url) {
+            Some(gateway) => gateway.answers().await,
+            None => self.router.answers(url).await,
+        }
+    }
+
+    /// Whether that server served any call of this host since then.
+    #[must_use]
+    pub fn served_since(&self, url: &str, since: Timestamp) -> bool {
+        match self.gateway_at(url) {
+            Some(gateway) => gateway.served_since(since),
+            None => self.router.served_since(url, since),
+        }
+    }
 }
 
 /// Under which lease a run acts.
@@ -93,6 +127,8 @@ pub struct Hop {
     pub at: Position,
     /// The calls that a resumed run has behind it, until it has passed them.
     pub past: BTreeMap<u32, Past>,
+    /// How it goes on after them.
+    pub beyond: Beyond,
     /// Since when it does again what it did before it was interrupted, until it has.
     pub replaying_since: Option<Timestamp>,
     /// Entries that are not on disk yet.
@@ -131,6 +167,36 @@ pub struct Hop {
     pub wasi: WasiCtx,
     /// Its handles.
     pub table: ResourceTable,
+}
+
+/// What a fresh instance starts from.
+pub struct Start {
+    /// What calls act on.
+    pub world: World,
+    /// The effective grant.
+    pub grant: Arc<Grant>,
+    /// The component's digest.
+    pub digest: String,
+    /// The agent's manner of working.
+    pub mode: String,
+    /// Where its input is journaled.
+    pub at: Position,
+    /// The calls that it has behind it.
+    pub past: BTreeMap<u32, Past>,
+    /// How it goes on after them.
+    pub beyond: Beyond,
+    /// Under which lease.
+    pub tenure: Tenure,
+    /// Its label at the start.
+    pub label: Label,
+    /// When it started.
+    pub now: Timestamp,
+    /// The trace it belongs to.
+    pub trace_id: String,
+    /// Where its span stands.
+    pub span: Place,
+    /// Whether an outage has kept its task until now.
+    pub parked: bool,
 }
 
 /// Why the host ends a run from its side. The guest never sees it: it traps with this as the cause.
@@ -189,6 +255,45 @@ pub enum Stop {
 }
 
 impl Hop {
+    /// The state of a fresh instance, ready to execute.
+    pub async fn new(start: Start) -> Self {
+        let limits = *start.grant.limits();
+        // The wall clock starts when the guest may: waiting for its turn is not billed to it.
+        let permit = start.world.executing.clone().acquire_owned().await.ok();
+        let replaying_since = start.past.values().any(|call| call.answer.is_some()).then(id::now);
+        let draft = match start.beyond {
+            Beyond::Live => Draft::new(start.world.db.clone(), &start.at.task, start.tenure.lease),
+            Beyond::Stop(_) | Beyond::Ask(_) => Draft::thrown_away(start.world.db.clone()),
+        };
+        Self {
+            world: start.world,
+            grant: start.grant,
+            digest: start.digest,
+            at: start.at,
+            past: start.past,
+            beyond: start.beyond,
+            replaying_since,
+            draft,
+            made: BTreeMap::new(),
+            tenure: start.tenure,
+            label: start.label,
+            spent: Spent::default(),
+            deadline: watch::Sender::new(Instant::now() + Duration::from_secs(limits.wall_s)),
+            clock: GuestClock::starting(start.now),
+            last_lines: VecDeque::new(),
+            trace_id: start.trace_id,
+            span: start.span,
+            mode: start.mode,
+            queued: None,
+            parked: start.parked,
+            waited: false,
+            permit,
+            memory: Memory::mib(limits.memory_mib),
+            wasi: WasiCtx::default(),
+            table: ResourceTable::new(),
+        }
+    }
+
     /// Remembers a line for the report of a crash, and says whether the log still has room.
     fn remember(&mut self, line: &str) -> Result<(), Stop> {
         const LAST: usize = 20;
@@ -265,6 +370,9 @@ pub fn link(linker: &mut Linker<Hop>, manifest: &Manifest) -> wasmtime::Result<(
     agent::log::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
     if !manifest.wants.models.is_empty() {
         agent::model::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
+    }
+    if !manifest.wants.tools.is_empty() {
+        agent::tools::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
     }
     if !(manifest.wants.vault_read.is_empty() && manifest.wants.vault_write.is_empty()) {
         agent::vault::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;

@@ -17,8 +17,8 @@ use super::{Hop, World, schema};
 use crate::id;
 use crate::metrics::{self, name};
 use crate::router::{Completion, Stop, Trouble};
-use crate::store::backends;
 use crate::store::journal::Usage;
+use crate::store::{StoreError, backends};
 use crate::telemetry::trace::fact;
 
 /// Largest schema that is parsed, in bytes: parsing is the host's work, not the guest's.
@@ -96,7 +96,10 @@ impl Act for Complete {
                 return Err(if charged { Failed::Charged(Box::new(failed)) } else { failed });
             }
         };
-        serves(&world, group, who.parked).await?;
+        let url = world.router.backend(group).filter(|_| world.router.served(group, id::now()) || who.parked);
+        if let Some(url) = url {
+            serves(&world, url).await?;
+        }
         let usd_micros = world.router.cost(group, completion.input, completion.output);
         metrics::observe(name::LLM_SECONDS, started.elapsed().as_secs_f64(), &labels);
         #[expect(clippy::cast_precision_loss, reason = "micro-dollars of one call")]
@@ -120,13 +123,16 @@ impl Act for Complete {
     }
 }
 
-/// A server served: if it was away, whoever waits for it goes on.
-async fn serves(world: &World, group: &str, parked: bool) -> Result<(), Failed> {
+/// A server that was away served: whoever waits for it goes on.
+pub(super) async fn serves(world: &World, url: &str) -> Result<(), StoreError> {
     let now = id::now();
-    let Some(url) = world.router.backend(group).filter(|_| world.router.served(group, now) || parked) else { return Ok(()) };
+    // Who only reads the database tells nobody.
+    if world.db.only_reads() {
+        return Ok(());
+    }
     if let Some(since) = backends::recovered(&world.db, url.to_owned(), now).await? {
         let away_s = now.since(Timestamp(since)) / 1000;
-        tracing::info!(event = "backend_back", group, url, away_s, "{url} serves again after {away_s} s");
+        tracing::info!(event = "backend_back", url, away_s, "{url} serves again after {away_s} s");
     }
     world.db.bell().ring();
     Ok(())

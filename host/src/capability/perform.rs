@@ -16,13 +16,16 @@ use tokio::time::{Instant, timeout};
 
 use super::act::{Act, Bound, Failed, Reply, Told, Who};
 use super::caps::Refused;
+use super::draft::Draft;
+use super::learn::learnt;
+use super::opening::{key, open, place};
 use super::record::{Ended, Outcome, Try, recorded};
 use super::replay::{Replayed, replayed};
 use super::{Hop, Stop, TICK, spans};
-use crate::id;
 use crate::store::backends;
 use crate::store::journal::{Opening, Write};
 use crate::store::ledger::{Bill, OverCap, Reservation};
+use crate::{fault, id};
 
 /// What the agent is told of its call.
 pub type Answered<C> = Result<Told<<C as Act>::Answer>, CallError>;
@@ -44,11 +47,15 @@ pub async fn perform<C: Act>(hop: &mut Hop, call: C) -> Result<Answered<C>, Stop
 pub async fn perform_all<C: Act>(hop: &mut Hop, calls: Vec<C>) -> Result<Vec<Answered<C>>, Stop> {
     let label = hop.label;
     let mut members = Vec::with_capacity(calls.len());
-    for call in calls {
+    for mut call in calls {
         let opening = Opening { label, ..open(hop, &call)? };
         members.push(match replayed::<C>(hop, &opening)? {
             Replayed::Answer(answer) => Member::Past(answer),
-            Replayed::Live(first_at) => Member::Live(Box::new(Trip::new(hop, call, opening, first_at))),
+            Replayed::Live(first_at) => {
+                let learnt = learnt(hop, &mut call).await;
+                learnt.inspect_err(|stop| spans::unanswered(hop, &call, &opening, stop))?;
+                Member::Live(Box::new(Trip::new(hop, call, opening, first_at)))
+            }
         });
     }
     let mut stop = None;
@@ -156,7 +163,7 @@ fn next<C: Act>(hop: &Hop, label: Label, trip: &mut Trip<C>, together: &mut Boun
     while let Some(destination) = trip.candidates.pop_front() {
         let checked = within(hop, trip.call.clone())
             .and_then(|allowed| cleared(label, allowed, destination.clone()))
-            .and_then(|granted| approved(hop, granted))
+            .and_then(|granted| approved(hop, label, granted))
             .and_then(|granted| reserved(hop, granted, together));
         match checked {
             Ok(granted) => return Ok(Some(granted)),
@@ -202,46 +209,6 @@ pub async fn refuse<C: Act>(hop: &mut Hop, text: String) -> Result<CallError, St
     Ok(refused.err().unwrap_or(CallError::Invalid { text }))
 }
 
-/// Takes the next place in the journal for a call.
-fn open<C: Act>(hop: &mut Hop, call: &C) -> Result<Opening, Stop> {
-    let request = serde_json_canonicalizer::to_string(call).map_err(|error| Stop::Store(error.to_string()))?;
-    place::<C>(hop, request)
-}
-
-/// The next place in the journal, within the limits of the run.
-fn place<C: Act>(hop: &mut Hop, request: String) -> Result<Opening, Stop> {
-    let limits = *hop.grant.limits();
-    hop.at.seq += 1;
-    hop.spent.host_calls += 1;
-    if hop.spent.host_calls > limits.host_calls {
-        return Err(Stop::Limit(format!("host_calls = {}: the agent makes more calls than that", limits.host_calls)));
-    }
-    hop.journaled(request.len())?;
-    Ok(Opening {
-        at: hop.at.clone(),
-        lease: hop.tenure.lease,
-        kind: C::KIND,
-        fingerprint: fingerprint(C::KIND, &request),
-        request,
-        label: hop.label,
-        effect: Effect::None,
-        started_at: id::now(),
-    })
-}
-
-/// Version, kind and canonical request, hashed.
-pub(crate) fn fingerprint(kind: &str, request: &str) -> String {
-    const VERSION: u8 = 1;
-    format!("{VERSION:02x}{}", id::digest(format!("{kind}\0{request}").as_bytes()))
-}
-
-/// The key under which its receiver knows a call: the same however often it is sent, by whatever run.
-fn key(hop: &Hop, opening: &Opening) -> String {
-    let at = &opening.at;
-    let earlier = hop.made.get(&opening.fingerprint).copied().unwrap_or_default();
-    id::digest(format!("{}\0{}\0{}\0{earlier}", at.task, at.hop, opening.fingerprint).as_bytes())
-}
-
 /// Step 2. Where would it go?
 fn destinations<C: Act>(hop: &Hop, call: &C) -> Result<Vec<Destination>, Denied> {
     passed("destination", C::KIND);
@@ -260,10 +227,10 @@ fn cleared<C: Act>(label: Label, allowed: Allowed<C>, destination: Destination) 
     judge::cleared(allowed, label, destination)
 }
 
-/// Step 5. Does it need an approval? No call that is linked today is above class B, and B needs none.
-#[expect(clippy::unnecessary_wraps, reason = "a step that may refuse, in its place")]
-fn approved<C: Act>(_hop: &Hop, granted: Granted<C>) -> Result<Granted<C>, Denied> {
+/// Step 5. Does it need an approval? Approvals are not served yet: what needs one is refused.
+fn approved<C: Act>(hop: &Hop, label: Label, granted: Granted<C>) -> Result<Granted<C>, Denied> {
     passed("approval", C::KIND);
+    granted.call().approval(&hop.world, &hop.grant, label)?;
     Ok(granted)
 }
 
@@ -272,6 +239,7 @@ fn approved<C: Act>(_hop: &Hop, granted: Granted<C>) -> Result<Granted<C>, Denie
 fn reserved<C: Act>(hop: &Hop, granted: Granted<C>, together: &mut Bound) -> Result<Cleared<C>, Denied> {
     passed("budget", C::KIND);
     let bound = granted.call().bound(&hop.world, granted.destination());
+    hop.beyond.affords(granted.destination(), bound)?;
     let limits = hop.grant.limits();
     for (limit, most, used, more) in [
         (
@@ -309,7 +277,7 @@ async fn intended<C: Act>(hop: &mut Hop, label: Label, admitted: &mut [Admitted<
     passed("intent", C::KIND);
     let mut intents = Vec::new();
     for Admitted { trip, granted, reservation } in admitted {
-        let effect = granted.call().effect(&hop.world, granted.destination());
+        let effect = hop.beyond.makes(C::KIND, granted.call().effect(&hop.world, granted.destination()))?;
         trip.opening.effect = effect;
         if effect == Effect::None && reservation.is_none() {
             continue;
@@ -322,10 +290,18 @@ async fn intended<C: Act>(hop: &mut Hop, label: Label, admitted: &mut [Admitted<
         };
         intents.push(Write::Intent(trip.opening.clone(), artefact, reservation.clone()));
     }
-    let over = if intents.is_empty() { None } else { hop.draft.commit(intents).await? };
+    let over = if intents.is_empty() { None } else { committed(&hop.draft, intents).await? };
     if Instant::now() >= *hop.tenure.until.borrow() {
         return Err(Stop::LeaseLost);
     }
+    Ok(over)
+}
+
+/// Commits intents, with what waits.
+async fn committed(draft: &Draft, intents: Vec<Write>) -> Result<Option<OverCap>, Stop> {
+    fault::point("before_intent").await;
+    let over = draft.commit(intents).await?;
+    fault::point("after_intent").await;
     Ok(over)
 }
 
@@ -337,7 +313,7 @@ async fn effects<C: Act>(hop: &mut Hop, label: Label, admitted: Vec<Admitted<'_,
     // Waiting for one's turn at a busy server is nobody's fault: the wall clock stands still meanwhile.
     let (frozen, asked) = (hop.freeze(), id::now());
     let turns = join_all(admitted.iter().map(|one| C::turn(&hop.world, &one.granted))).await;
-    hop.queued = Some((asked, id::now()));
+    hop.queued = (began.elapsed() >= TICK).then(|| (asked, id::now()));
     hop.thaw(frozen);
     let left = Duration::from_millis(hop.wall_left());
     let (mut under_way, mut sent) = (Vec::new(), Vec::new());
@@ -353,6 +329,7 @@ async fn effects<C: Act>(hop: &mut Hop, label: Label, admitted: Vec<Admitted<'_,
         });
     }
     let acted = join_all(under_way).await;
+    fault::point("after_effect").await;
     let frozen = hop.freeze();
     hop.permit = hop.world.executing.clone().acquire_owned().await.ok();
     hop.thaw(frozen);
@@ -396,6 +373,11 @@ async fn arrived<C: Act>(
         Failed::Backend { said, at, asked } => {
             let stop = Stop::Backend { said, at, asked };
             trip.tried(&destination, "backend", Ok(stop.clone()));
+            if trip.opening.effect == Effect::Once {
+                // Nothing was sent: whoever makes it again must not take it for one that may have happened.
+                trip.opening.effect = Effect::None;
+                hop.draft.commit(vec![Write::Intent(trip.opening.clone(), None, None)]).await?;
+            }
             // Nowhere else to go: there the run ends.
             trip.candidates.is_empty().then_some(stop)
         }

@@ -12,7 +12,7 @@ use super::{Hop, Stop, spans};
 use crate::metrics::{self, name};
 use crate::store::journal::{Closing, Opening, Usage, Write};
 use crate::store::ledger::Bill;
-use crate::{id, telemetry};
+use crate::{fault, id, telemetry};
 
 /// One destination that was tried, as the journal keeps it.
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ pub(super) async fn recorded<C: Act>(hop: &mut Hop, call: Option<&C>, ended: End
         Err(error) => ("failed", serde_json::to_string(error).map_err(broken)?),
     };
     if let Ok((reply, destination)) = &how {
-        let read = Label { tier: reply.tier.max(destination.yields), tainted: false };
+        let read = Label { tier: reply.tier.max(destination.yields), tainted: destination.untrusted };
         hop.label = hop.label.join(read);
     }
     let finished_at = id::now();
@@ -65,14 +65,16 @@ pub(super) async fn recorded<C: Act>(hop: &mut Hop, call: Option<&C>, ended: End
         finished_at,
     };
     let (kind, started_at, reference) = (opening.kind, opening.started_at, opening.at.reference());
+    hop.beyond.note(&opening, how.as_ref().err(), closing.usage.as_ref());
     let entry = Write::Entry(opening, closing);
     match at_once {
         true => hop.draft.commit(vec![entry]).await.map(|_| ())?,
         false => hop.draft.note(entry).await?,
     }
+    fault::point("after_record").await;
     // What was done is on record even if it is the last that the run may do.
     within?;
-    hop.clock.advance(finished_at);
+    hop.clock.advance(hop.beyond.moment(&hop.clock, (started_at, finished_at)));
     metrics::count(name::JOURNAL_BYTES, bytes, &[]);
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one call")]
     metrics::observe(name::HOST_CALL_SECONDS, finished_at.since(started_at) as f64 / 1000.0, &[("kind", kind)]);

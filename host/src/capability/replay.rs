@@ -22,7 +22,7 @@ pub(super) enum Replayed<C: Act> {
 pub(super) fn replayed<C: Act>(hop: &mut Hop, opening: &Opening) -> Result<Replayed<C>, Stop> {
     passed("replay", C::KIND);
     *hop.made.entry(opening.fingerprint.clone()).or_default() += 1;
-    let Some(past) = hop.past.remove(&opening.at.seq) else { return Ok(Replayed::Live(opening.started_at)) };
+    let Some(past) = hop.past_of(opening)? else { return Ok(Replayed::Live(opening.started_at)) };
     let reference = opening.at.reference();
     if past.fingerprint != opening.fingerprint {
         metrics::count(name::REPLAYS, 1, &[("result", "diverged")]);
@@ -40,7 +40,7 @@ pub(super) fn replayed<C: Act>(hop: &mut Hop, opening: &Opening) -> Result<Repla
     hop.journaled(answer.len())?;
     hop.clock.advance(past.finished_at);
     record::spent(hop, past.usage.as_ref());
-    if !hop.replays() {
+    if hop.beyond.is_live() && !hop.replays() {
         metrics::count(name::REPLAYS, 1, &[("result", "resumed")]);
         spans::replayed(hop);
     }

@@ -31,7 +31,13 @@ impl From<VaultError> for Failed {
 
 /// Listing and searching look at many files: what they yield is known only afterwards.
 fn whole_vault() -> Destination {
-    Destination { name: "vault".into(), clearance: policy::tier::Clearance::OPERATOR, yields: Tier::Public, reason: String::new() }
+    Destination {
+        name: "vault".into(),
+        clearance: policy::tier::Clearance::OPERATOR,
+        yields: Tier::Public,
+        untrusted: false,
+        reason: String::new(),
+    }
 }
 
 impl Act for VaultRead {

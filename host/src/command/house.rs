@@ -13,6 +13,7 @@ use crate::capability::{Caps, Live, World};
 use crate::config::Config;
 use crate::egress::{Client, otlp};
 use crate::fleet::Fleet;
+use crate::gateway::Gateway;
 use crate::ingress::{Backlog, Ingress};
 use crate::metrics;
 use crate::router::Router;
@@ -42,15 +43,19 @@ impl House {
         let config = Arc::new(config);
         let fleet = Arc::new(Fleet::load(&engine, &cache, &config, revoked::all(&db).await?).await);
         fleet.keep(&db).await?;
+        let tools = config.mcp.iter().map(|mcp| mcp.url.as_str());
         let collector = std::iter::once(config.telemetry.otlp_endpoint.as_str());
-        let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()).chain(collector))?;
+        let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()).chain(collector).chain(tools))?;
         let traces = match config.telemetry.otlp_endpoint.is_empty() {
             true => Traces::default(),
             false => Traces::to(otlp::exporter(&config.telemetry, client.clone())?),
         };
+        let gateway = config.mcp.as_ref().map(|mcp| Gateway::new(mcp, &config.file, client.clone()));
+        let gateway = gateway.transpose()?.map(Arc::new);
         let world = World {
             db: db.clone(),
             vault,
+            gateway,
             router: Arc::new(Router::new(&config.inference, client)),
             executing: Arc::new(Semaphore::new(config.server.workers)),
             caps: Caps::of(&config.caps, TimeZone::get(&config.server.timezone)?),

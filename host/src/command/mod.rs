@@ -11,6 +11,7 @@ mod doctor;
 mod house;
 mod migrate;
 mod model_server;
+mod rehearse;
 mod revoke;
 mod serve;
 mod validate;
@@ -79,6 +80,13 @@ enum Command {
     Agent {
         #[command(subcommand)]
         command: agent::Command,
+    },
+    /// Go over finished runs with another component: would it do the same? Reads the database, and changes nothing.
+    Rehearse {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        rehearse: rehearse::Options,
     },
     /// Say what would serve whom, and run twenty sentences against the configured models.
     Doctor {
@@ -183,6 +191,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         }
         Command::Agents { settings, json, grants, .. } => agents::run(&settings.load()?, json, grants).await,
         Command::Agent { command } => agent::run(command).await,
+        Command::Rehearse { settings, rehearse } => rehearse::run(settings.load()?, rehearse).await,
         Command::Doctor { settings, doctor } => doctor::run(settings.load()?, doctor).await,
         Command::Migrate { settings, check, json } => migrate::run(&settings.load()?, check, json).await,
         Command::Backup { settings, file } => backup::run(&settings.load()?, &file).await,

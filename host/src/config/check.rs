@@ -157,6 +157,9 @@ pub(super) fn sensible(config: &Config) -> Result<(), ConfigError> {
     if let Err(error) = jiff::tz::TimeZone::get(&config.server.timezone) {
         return wrong("server.timezone", error.to_string(), "an IANA name: \"Europe/Paris\", \"America/New_York\", \"UTC\"");
     }
+    if let Some(mcp) = &config.mcp {
+        mcp.sensible()?;
+    }
     for rule in &config.vault.rules {
         if let Err(bad) = policy::pattern::Patterns::compile(std::slice::from_ref(&rule.path)) {
             return wrong("[[vault.rules]]", bad.to_string(), "path = \"folder/**\"");

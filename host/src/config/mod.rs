@@ -3,6 +3,7 @@
 //! The only reader of the environment. Nothing here acts on what it reads.
 
 mod check;
+mod mcp;
 mod prices;
 mod sources;
 
@@ -16,6 +17,7 @@ use policy::tier::{Clearance, Tier};
 use serde::Deserialize;
 
 pub use check::ConfigError;
+pub use mcp::Mcp;
 
 /// Every setting with its default: the file that ships.
 pub const SHIPPED: &str = include_str!("../../../deploy/host.toml");
@@ -55,6 +57,9 @@ pub struct Config {
     pub grants: BTreeMap<String, Ceiling>,
     /// `[inference]`
     pub inference: Inference,
+    /// `[mcp]`: the gateway to tools, if there is one.
+    #[serde(default)]
+    pub mcp: Option<Mcp>,
     /// `[requesters.NAME]`
     pub requesters: BTreeMap<String, Requester>,
     /// `[household]`
@@ -69,14 +74,11 @@ pub struct Config {
     pub caps: Caps,
     /// Tables of the contract that this version reads but does not serve: named in a warning at start.
     #[serde(default)]
-    pub mcp: Option<toml::Table>,
-    /// See `mcp`.
-    #[serde(default)]
     pub approvals: Option<toml::Table>,
-    /// See `mcp`.
+    /// See `approvals`.
     #[serde(default)]
     pub sinks: Option<toml::Table>,
-    /// See `mcp`.
+    /// See `approvals`.
     #[serde(default)]
     pub schedules: Option<toml::Value>,
     /// Where grants are written, for refusals: the file's name, or the shipped one.
@@ -387,7 +389,6 @@ impl Config {
     #[must_use]
     pub fn unserved(&self) -> Vec<String> {
         let tables = [
-            ("[mcp]", self.mcp.is_some()),
             ("[approvals]", self.approvals.is_some()),
             ("[sinks]", self.sinks.is_some()),
             ("[[schedules]]", self.schedules.is_some()),

@@ -140,6 +140,11 @@ fn secrets(config: &mut Config) -> Result<(), ConfigError> {
             group.api_key = Some(variable(env).ok_or_else(|| missing(place, env))?);
         }
     }
+    if let Some(mcp) = &mut config.mcp
+        && let Some(env) = &mcp.token_env
+    {
+        mcp.token = Some(variable(env).ok_or_else(|| missing("token_env in [mcp]".into(), env))?);
+    }
     if let Some(env) = &config.telemetry.otlp_headers_env {
         let place = "otlp_headers_env in [telemetry]";
         let found = variable(env).ok_or_else(|| missing(place.into(), env))?;

@@ -1,6 +1,7 @@
 //! The one client for everything that leaves this process: only to hosts that the operator named, never along a redirect, never
 //! through a proxy of the environment, and with a cap on what comes back.
 
+pub mod health;
 pub mod otlp;
 
 use std::collections::BTreeSet;
@@ -89,6 +90,15 @@ impl Client {
     /// [`EgressError::NotAllowed`].
     pub fn patch(&self, url: &str) -> Result<RequestBuilder, EgressError> {
         Ok(self.http.patch(self.checked(url)?))
+    }
+
+    /// The client itself, for a library that speaks to one destination only.
+    ///
+    /// # Errors
+    /// [`EgressError::NotAllowed`].
+    pub fn bare(&self, url: &str) -> Result<reqwest::Client, EgressError> {
+        self.checked(url)?;
+        Ok(self.http.clone())
     }
 
     fn checked(&self, url: &str) -> Result<Url, EgressError> {

@@ -36,7 +36,9 @@ pub struct Agent {
 }
 
 impl validate::Accepted {
-    fn agent(self, digest: String) -> Agent {
+    /// The agent of that component.
+    #[must_use]
+    pub fn agent(self, digest: String) -> Agent {
         let Self { manifest, grant, ready } = self;
         Agent { manifest, grant: Arc::new(grant), digest, ready, loaded_at: id::now() }
     }

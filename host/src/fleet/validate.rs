@@ -132,7 +132,7 @@ fn foreign(import: &str) -> Option<String> {
         return None;
     }
     match import.strip_prefix(OURS).map(|interface| interface.split('@').next().unwrap_or(interface)) {
-        Some("types" | "log" | "model" | "vault") => None,
+        Some("types" | "log" | "model" | "tools" | "vault") => None,
         Some(_) => Some(format!("imports `{import}`, which this version of the host does not serve")),
         None => Some(format!("imports `{import}`, which no agent gets: agents reach the world through their host only")),
     }
@@ -144,6 +144,7 @@ fn unwanted(import: &str, manifest: &Manifest) -> Option<String> {
     let interface = import.strip_prefix(OURS)?.split('@').next()?;
     let (wanted, key) = match interface {
         "model" => (!wants.models.is_empty(), "models"),
+        "tools" => (!wants.tools.is_empty(), "tools"),
         "vault" => (!(wants.vault_read.is_empty() && wants.vault_write.is_empty()), "vault-read or vault-write"),
         _ => return None,
     };
@@ -160,12 +161,17 @@ mod tests {
             "wasi:sockets/tcp@0.2.6",
             "wasi:http/outgoing-handler@0.2.4",
             "wasi:keyvalue/store@0.1.0",
-            "homeaiops:agent/tools@0.1.0",
+            "homeaiops:agent/memory@0.1.0",
             "someone:else/thing@1.0.0",
         ] {
             assert!(foreign(import).is_some(), "{import}");
         }
-        for import in ["wasi:cli/stdin@0.2.9", "wasi:random/insecure-seed@0.2.6", "homeaiops:agent/vault@0.1.0"] {
+        for import in [
+            "wasi:cli/stdin@0.2.9",
+            "wasi:random/insecure-seed@0.2.6",
+            "homeaiops:agent/tools@0.1.0",
+            "homeaiops:agent/vault@0.1.0",
+        ] {
             assert!(foreign(import).is_none(), "{import}");
         }
     }

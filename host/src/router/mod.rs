@@ -1,6 +1,5 @@
 //! Where a completion goes, and the trip there. It holds no lock while a server thinks: only a permit of that one backend.
 
-mod health;
 mod ollama;
 mod openai;
 
@@ -19,9 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Group, Inference, Kind};
+use crate::egress::health::{Failing, Health};
 use crate::egress::{self, Client, EgressError};
 use crate::metrics::{self, name};
-use health::{Failing, Health};
 
 /// How long a run waits for a turn in memory (design §2); after that it waits as a row.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -47,6 +47,14 @@ struct Row {
     finished_at: Option<i64>,
 }
 
+/// A hop, and the task that it belongs to.
+#[derive(sqlx::FromRow)]
+struct Owned {
+    task: String,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
 impl TryFrom<Row> for Hop {
     type Error = StoreError;
 
@@ -101,6 +109,26 @@ pub async fn of(db: &Db, task: &str) -> Result<Vec<Hop>, StoreError> {
 
     let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL).bind(task).fetch_all(pool).await)?;
     rows.into_iter().map(Hop::try_from).collect()
+}
+
+/// The hops of an agent that ended well, newest first, each with its task's id. Forgotten tasks are left out: nothing of theirs can
+/// be done again.
+pub async fn finished(db: &Db, agent: &str, most: u32) -> Result<Vec<(String, Hop)>, StoreError> {
+    const SQL: &str = "select hop.* from hop join task on task.id = hop.task \
+         where hop.agent = $1 and hop.status = 'done' and task.forgotten_at is null \
+         order by hop.finished_at desc, hop.task desc, hop.seq desc limit $2";
+
+    let rows: Vec<Owned> = on!(db, pool => sqlx::query_as(SQL).bind(agent).bind(i64::from(most)).fetch_all(pool).await)?;
+    rows.into_iter().map(|owned| Ok((owned.task, Hop::try_from(owned.row)?))).collect()
+}
+
+/// How many hops of an agent ended well in tasks that are forgotten.
+pub async fn forgotten(db: &Db, agent: &str) -> Result<u64, StoreError> {
+    const SQL: &str = "select count(*) from hop join task on task.id = hop.task \
+         where hop.agent = $1 and hop.status = 'done' and task.forgotten_at is not null";
+
+    let count: i64 = on!(db, pool => sqlx::query_scalar(SQL).bind(agent).fetch_one(pool).await)?;
+    Ok(u64::try_from(count).unwrap_or_default())
 }
 
 /// Starts a run of a hop, pinned to a component; `false` if the lease is lost, or another run has been started since.

@@ -142,7 +142,7 @@ pub async fn rescue(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
 
     let host = match &db.held {
         super::Held::Presence(presence) if presence.may_judge() => Some(db.host.clone()),
-        super::Held::Presence(_) | super::Held::Lock { .. } => None,
+        super::Held::Presence(_) | super::Held::Lock { .. } | super::Held::Nothing => None,
     };
     db.write(move |tx| {
         Box::pin(async move {

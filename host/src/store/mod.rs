@@ -58,6 +58,9 @@ pub enum StoreError {
     /// A group of writes could not be committed together.
     #[error("the database did not commit: {0}")]
     Commit(String),
+    /// It was opened to be looked at.
+    #[error("the database was opened to read only: nothing is written to it")]
+    ReadOnly,
     /// Somebody else has the task: what was begun is undone.
     #[error("another worker has the task")]
     Taken,
@@ -121,6 +124,8 @@ enum Held {
     Lock { _file: Arc<File> },
     /// A session of a shared database.
     Presence(Arc<postgres::Presence>),
+    /// Nothing: it is no host, and only reads.
+    Nothing,
 }
 
 #[derive(Clone)]
@@ -171,6 +176,30 @@ impl Db {
         }
     }
 
+    /// Opens the database to read only, beside the hosts that work on it or without one: takes no lock, changes no table, and
+    /// leaves every lease to its holder.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if there is none yet, or if another version of this program made it.
+    pub async fn reading(url: &str) -> Result<Self, StoreError> {
+        let failed = |why: &str, hint| StoreError::Open { url: without_password(url), why: why.to_owned(), hint };
+        let standing = migrations::standing(url).await?;
+        let standing = standing.ok_or_else(|| failed("there is none yet", "name another with --data or --database"))?;
+        if standing.iter().any(|one| one.state != migrations::State::Applied) {
+            return Err(failed("its tables are not those of this version", "see `host migrate --check`"));
+        }
+        match sqlite_file(url)? {
+            Some(path) => sqlite::reading(url, &path).await,
+            None => postgres::reading(url).await,
+        }
+    }
+
+    /// Whether it was opened to read only.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        matches!(self.held, Held::Nothing)
+    }
+
     /// What tells of changes.
     #[must_use]
     pub fn bell(&self) -> &Bell {
@@ -192,6 +221,9 @@ impl Db {
         T: Send + 'static,
         J: for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
     {
+        if self.only_reads() {
+            return Err(StoreError::ReadOnly);
+        }
         match &self.pool {
             Pool::Sqlite(_, writer) => writer.write(job).await,
             Pool::Postgres(pool) => {

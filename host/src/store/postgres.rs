@@ -91,6 +91,18 @@ pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
     Ok(Db { pool: Pool::Postgres(pool), bell, host, held })
 }
 
+/// Opens the database beside the hosts that work on it: no presence, and the server itself refuses to write for it.
+pub(super) async fn reading(url: &str) -> Result<Db, StoreError> {
+    let failed = |why: String, hint| StoreError::Open { url: without_password(url), why, hint };
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| failed(error.to_string(), "check [database] url"))?
+        .application_name("homeaiops")
+        .options([("default_transaction_read_only", "on")]);
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options).await;
+    let pool = pool.map_err(|error| failed(error.to_string(), "is PostgreSQL running there, and may this user connect?"))?;
+    Ok(Db { pool: Pool::Postgres(pool), bell: Bell::new(), host: id::task(), held: Held::Nothing })
+}
+
 /// How far the database's clock is ahead of ours, in milliseconds.
 async fn skew(pool: &PgPool) -> sqlx::Result<i64> {
     const SQL: &str = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";

@@ -1,4 +1,4 @@
-//! Opening a SQLite file: one host at a time, one writer.
+//! Opening a SQLite file: one host at a time, one writer; beside it, readers.
 
 use std::fs::File;
 use std::path::Path;
@@ -41,4 +41,17 @@ pub(super) async fn open(url: &str, path: &Path) -> Result<Db, StoreError> {
     // The lock proves that whoever held a lease is gone.
     leases::void(&db, id::now()).await?;
     Ok(db)
+}
+
+/// Opens the file beside the host that has it, or without one. It is read through its write-ahead log all the same: a host may
+/// start meanwhile.
+pub(super) async fn reading(url: &str, path: &Path) -> Result<Db, StoreError> {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).read_only(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
+    let pool = pool.map_err(|error| StoreError::Open {
+        url: url.to_owned(),
+        why: error.to_string(),
+        hint: "is it a SQLite file of this program, in a folder that you may write?",
+    })?;
+    Ok(Db { pool: Pool::Sqlite(pool, writer::Writer::none()), bell: Bell::new(), host: id::task(), held: Held::Nothing })
 }

@@ -34,6 +34,11 @@ impl Writer {
         Ok(Self { jobs })
     }
 
+    /// For a database that is only read: a writer that has ended.
+    pub(super) fn none() -> Self {
+        Self { jobs: mpsc::channel(1).0 }
+    }
+
     pub(super) async fn write<T, J>(&self, job: J) -> Result<T, StoreError>
     where
         T: Send + 'static,

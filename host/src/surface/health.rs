@@ -25,11 +25,18 @@ pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, Json<Val
         Ok(answer) => answer.err().map(|error| error.to_string()),
         Err(error) => Some(error.to_string()),
     };
-    let groups = groups(&state).await;
+    let gateway = async {
+        match &state.world.gateway {
+            Some(gateway) => Some(if gateway.answers().await { "up" } else { "down" }),
+            None => None,
+        }
+    };
+    let (groups, gateway) = futures::join!(groups(&state), gateway);
     let agents: Vec<&str> = state.fleet.agents().map(|agent| agent.manifest.id.as_str()).collect();
 
     let mut degraded: Vec<Value> = Vec::new();
     degraded.extend(groups.iter().filter(|(_, answer)| *answer != "up").map(|(name, _)| json!(format!("group {name}"))));
+    degraded.extend(gateway.filter(|state| *state != "up").map(|_| json!("gateway")));
     degraded.extend(state.fleet.rejected().iter().map(|rejected| json!(format!("agent file {}", rejected.file))));
     if state.world.vault.paused() {
         degraded.push(json!("paused by _meta/PAUSED in the vault"));
@@ -38,7 +45,7 @@ pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, Json<Val
     let status = if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if serves { "ready" } else { "not_ready" };
     let state_of = |trouble: &Option<String>| if trouble.is_some() { "down" } else { "up" };
-    let body = json!({
+    let mut body = json!({
         "status": word,
         "degraded": degraded,
         "store": state_of(&store),
@@ -46,6 +53,9 @@ pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, Json<Val
         "agents": agents,
         "groups": groups.into_iter().map(|(name, answer)| (name, json!(answer))).collect::<Map<_, _>>(),
     });
+    if let Some(object) = body.as_object_mut() {
+        object.extend(gateway.map(|state| ("gateway".to_owned(), json!(state))));
+    }
     (status, Json(body))
 }
 

@@ -9,7 +9,11 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts writing log lines to standard error: JSON, or readable where a person is looking.
 pub fn start(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // It logs what servers say, which has a label that it knows nothing of.
+    if let Ok(quiet) = "rmcp=off".parse() {
+        filter = filter.add_directive(quiet);
+    }
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second start in one process (tests) keeps the first.
     let _ = if std::io::stderr().is_terminal() {

@@ -115,7 +115,7 @@ impl Vault {
     pub fn destination(&self, path: &str) -> Destination {
         let rule = self.inner.rules.iter().find(|(patterns, ..)| patterns.covers(path));
         let (yields, clearance) = rule.map_or((Tier::Internal, Clearance::OPERATOR), |(_, tier, clearance)| (*tier, *clearance));
-        Destination { name: "vault".into(), clearance, yields, reason: String::new() }
+        Destination { name: "vault".into(), clearance, yields, untrusted: false, reason: String::new() }
     }
 
     /// Whether the operator has paused the house.

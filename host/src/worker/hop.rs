@@ -1,20 +1,17 @@
 //! One hop: label and grant in, a fresh instance, outcome out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use policy::grant::Grant;
 use policy::next::{Fault, REPORTER};
 use policy::task::{Handed, Outcome, Timestamp};
 use policy::tier::{Clearance, Label, Labelled};
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::input::Input;
 use super::lease::Until;
 use super::{Worker, spans};
-use crate::capability::{Draft, GuestClock, Hop, Memory, Spent, Tenure};
+use crate::capability::{self, Beyond, Hop, Tenure};
 use crate::fleet::Agent;
 use crate::runtime::{self, Brief};
 use crate::store::hops::Hop as Row;
@@ -288,36 +285,23 @@ struct Start<'s> {
 impl Start<'_> {
     /// The state of a fresh instance, ready to execute.
     async fn instance(self, at: Position, past: BTreeMap<u32, Past>, until: Until) -> Hop {
-        let limits = self.agent.grant.limits();
-        let world = self.worker.world.clone();
-        // The wall clock starts when the guest may: waiting for its turn is not billed to it.
-        let permit = world.executing.clone().acquire_owned().await.ok();
-        Hop {
-            replaying_since: past.values().any(|call| call.answer.is_some()).then(id::now),
-            draft: Draft::new(world.db.clone(), &at.task, self.leased.lease),
-            made: BTreeMap::new(),
-            world,
+        let task = &self.leased.task;
+        Hop::new(capability::Start {
+            world: self.worker.world.clone(),
             grant: self.agent.grant.clone(),
             digest: self.agent.digest.clone(),
+            mode: self.agent.manifest.mode.clone(),
             tenure: Tenure { lease: self.leased.lease, until },
             label: self.label,
-            spent: Spent::default(),
-            deadline: watch::Sender::new(Instant::now() + Duration::from_secs(limits.wall_s)),
-            clock: GuestClock::starting(self.now),
-            last_lines: VecDeque::new(),
-            trace_id: self.leased.task.trace_id.clone(),
+            now: self.now,
+            trace_id: task.trace_id.clone(),
             span: spans::of_run(self.leased, at.hop, at.run),
-            mode: self.agent.manifest.mode.clone(),
-            queued: None,
-            parked: self.leased.task.parked_at.is_some(),
-            waited: false,
-            permit,
+            parked: task.parked_at.is_some(),
             at,
             past,
-            memory: Memory::mib(limits.memory_mib),
-            wasi: wasmtime_wasi::WasiCtx::default(),
-            table: wasmtime::component::ResourceTable::new(),
-        }
+            beyond: Beyond::Live,
+        })
+        .await
     }
 
     /// Everything that the run is told.

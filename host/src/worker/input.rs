@@ -14,7 +14,7 @@ use crate::store::tasks::Task;
 
 /// What a run is told that its task's row does not say.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Input {
+pub struct Input {
     content: String,
     conversation: Vec<(String, String, Timestamp)>,
     handed: Vec<Handed>,
@@ -22,11 +22,11 @@ pub(super) struct Input {
     limits: Limits,
     extra: Vec<(String, String)>,
     /// The label at the start.
-    pub(super) label: Label,
+    pub(crate) label: Label,
     /// Of the randomness.
     seed: String,
     /// The guest's clock at the start.
-    pub(super) now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 impl Input {
@@ -47,7 +47,7 @@ impl Input {
     }
 
     /// What the run was told.
-    pub(super) fn brief(self, task: &Task) -> Brief {
+    pub(crate) fn brief(self, task: &Task) -> Brief {
         Brief {
             task: task.id.clone(),
             content: self.content,

@@ -6,6 +6,7 @@
 mod hop;
 mod input;
 mod lease;
+mod settle;
 mod spans;
 mod sweep;
 
@@ -15,8 +16,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use policy::next::{Ended, Fault, MOST_CRASHES, Step, next, sensible};
-use policy::task::{ErrorCode, Outcome, Timestamp};
-use policy::tier::Label;
+use policy::task::{ErrorCode, Outcome};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,11 +25,13 @@ use tokio_util::sync::CancellationToken;
 use crate::capability::World;
 use crate::fleet::Fleet;
 use crate::metrics::{self, name};
-use crate::store::journal::{self, Position, Write};
-use crate::store::leases::{self, Settlement, Waits};
+use crate::store::leases::{self, Settlement};
 use crate::store::tasks::{self, Leased, Trouble};
-use crate::store::{Db, StoreError, approvals, effects, hops, ledger};
-use crate::{id, telemetry};
+use crate::store::{StoreError, effects, hops, ledger};
+use crate::{fault, id};
+
+pub use input::Input;
+use settle::{Finished, Settled, settle};
 
 /// How often the queue is looked at when nothing rings.
 const POLL: Duration = Duration::from_secs(1);
@@ -63,6 +65,7 @@ impl Worker {
             let worker = self.clone();
             running.spawn(async move { worker.work(leased, since, permit).await });
         }
+        fault::point("draining").await;
         if tokio::time::timeout(self.grace, async { while running.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!(event = "drain_overdue", left = running.len(), "{} hops did not end in time", running.len());
             running.shutdown().await;
@@ -115,6 +118,7 @@ impl Worker {
         let began = id::now();
         spans::waited(&self.world.traces, &leased, began);
         tracing::info!(event = "task_leased", task_id = task.id, trace_id = task.trace_id, lease, "leased task {}", task.id);
+        fault::point("leased").await;
         let (kept, until) = lease::keeper(self.world.db.clone(), task.id.clone(), *lease, since);
         // A mistake of ours must not run for ever: the task fails, and says why.
         let hops = AssertUnwindSafe(self.hops(&leased, until)).catch_unwind();
@@ -213,7 +217,7 @@ impl Worker {
         if !asked {
             return before;
         }
-        let own = before.last.is_none_or(|last| self.world.router.served_since(at, last));
+        let own = before.last.is_none_or(|last| self.world.served_since(at, last));
         Trouble { count: before.count + u32::from(own), last: Some(id::now()), ..before }
     }
 
@@ -279,167 +283,4 @@ impl Worker {
 
 fn is_rejection(hop: &hops::Hop) -> bool {
     hop.handed().is_some_and(|handed| matches!(handed.outcome, Outcome::Reject { .. }))
-}
-
-/// A hop that ended, and what follows.
-struct Finished {
-    seq: u32,
-    agent: String,
-    ended: Result<Outcome, Fault>,
-    label: Label,
-    step: Step,
-    trouble: Trouble,
-    unwritten: Vec<Write>,
-}
-
-/// Whether the lease goes on.
-enum Settled {
-    GoesOn,
-    Ended,
-}
-
-/// Commits the end of a hop together with what follows from it; nothing if the lease was lost.
-async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
-    let now = id::now();
-    let (task, lease) = (leased.task.id.clone(), leased.lease);
-    let Finished { seq, agent, ended, label, step, trouble, unwritten } = finished;
-    let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_) | Step::Sleep(_) | Step::Ask(_)));
-    let told = Told::of(&step, &ended);
-    let fault = ended.as_ref().err().map(ToString::to_string);
-    let settlement = settlement(&step, &ended, trouble, now);
-    let held = db
-        .write(move |tx| {
-            Box::pin(async move {
-                journal::within(tx, lease, unwritten).await?;
-                let held = match settlement {
-                    None => leases::advance(tx, (&task, lease), label).await?,
-                    Some(how) => leases::settle(tx, (&task, lease), Some(label), how, now).await?,
-                };
-                if held && parks {
-                    hops::park(tx, &task).await?;
-                    if let Step::Ask(reference) = &step {
-                        approvals::ask(tx, &Position::cited(&task, reference)?, now).await?;
-                    }
-                } else if held {
-                    let how = ended.as_ref().map_err(|_| fault.as_deref().unwrap_or_default());
-                    hops::end(tx, (&task, seq), how, label, now).await?;
-                    if let Step::Hop(follower) = &step {
-                        hops::insert(tx, &task, seq + 1, follower, label).await?;
-                    }
-                }
-                Ok(held)
-            })
-        })
-        .await;
-    match held {
-        Ok(true) => {}
-        Ok(false) | Err(StoreError::Taken) => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    db.bell().changed(&leased.task.id);
-    told.log(leased, &agent, label, now);
-    Ok(Some(if goes_on { Settled::GoesOn } else { Settled::Ended }))
-}
-
-/// What becomes of the lease; `None` if it goes on.
-fn settlement(step: &Step, ended: &Result<Outcome, Fault>, trouble: Trouble, now: Timestamp) -> Option<Settlement> {
-    Some(match step {
-        Step::Hop(_) => return None,
-        Step::Finish => Settlement::Done { output: report(ended) },
-        Step::Retry(pause) => Settlement::Retry { at: now.plus(*pause) },
-        Step::Park(pause) => {
-            let waits = match ended {
-                Err(Fault::Backend { at, .. }) => {
-                    Waits::Server { url: at.clone(), troubles: trouble.count, trouble_at: trouble.last }
-                }
-                Err(Fault::Busy { at }) => Waits::Turn { url: at.clone() },
-                Ok(_) | Err(_) => Waits::Else,
-            };
-            let said = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            Settlement::Park { at: now.plus(*pause), said, waits }
-        }
-        Step::Ask(_) => Settlement::Ask { waits_for: ended.as_ref().err().map(ToString::to_string).unwrap_or_default() },
-        Step::Sleep(pause) => Settlement::Sleep { at: now.plus(*pause) },
-        Step::Fail(code, message) => Settlement::Failed { code: *code, message: message.clone() },
-    })
-}
-
-fn report(ended: &Result<Outcome, Fault>) -> String {
-    match ended {
-        Ok(Outcome::Answer { text, .. } | Outcome::Handoff { text, .. }) => text.clone(),
-        Ok(Outcome::Reject { why, .. }) => why.clone(),
-        Err(_) => String::new(),
-    }
-}
-
-/// What the log says of a settled hop.
-enum Told {
-    Nothing,
-    Done,
-    Again(&'static str, String),
-    Asks(String),
-    Failed(&'static str, String),
-}
-
-impl Told {
-    fn of(step: &Step, ended: &Result<Outcome, Fault>) -> Self {
-        let why = || ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        match step {
-            Step::Hop(_) => Self::Nothing,
-            Step::Finish => Self::Done,
-            Step::Retry(_) => Self::Again("hop_retry", why()),
-            Step::Park(_) | Step::Sleep(_) => Self::Again("task_parked", why()),
-            Step::Ask(_) => Self::Asks(why()),
-            Step::Fail(code, message) => Self::Failed(code.as_str(), message.clone()),
-        }
-    }
-
-    fn log(self, leased: &Leased, agent: &str, label: Label, now: Timestamp) {
-        let task = &leased.task;
-        let (task_id, trace_id) = (&task.id, &task.trace_id);
-        let shown = |text: String| telemetry::shown(&policy::tier::Labelled::new(label, text));
-        let status = match self {
-            Self::Nothing => return,
-            Self::Again(event, why) => {
-                let why = shown(why);
-                tracing::warn!(event, task_id, trace_id, agent, why, "task {task_id} will be tried again");
-                return;
-            }
-            Self::Asks(why) => {
-                let why = shown(why);
-                tracing::warn!(
-                    event = "task_parked",
-                    task_id,
-                    trace_id,
-                    agent,
-                    why,
-                    "task {task_id} waits for an answer: `hai awaiting`"
-                );
-                return;
-            }
-            Self::Done => {
-                let attempts = task.attempts;
-                tracing::info!(
-                    event = "task_completed",
-                    task_id,
-                    trace_id,
-                    agent,
-                    status = "done",
-                    attempts,
-                    "task {task_id} is done"
-                );
-                "done"
-            }
-            Self::Failed(code, why) => {
-                let why = shown(why);
-                tracing::error!(event = "task_failed", task_id, trace_id, agent, code, why, "task {task_id} failed: {code}");
-                metrics::count(name::DEAD, 1, &[("code", code)]);
-                "failed"
-            }
-        };
-        metrics::count(name::TASKS, 1, &[("source", &task.sent.source), ("status", status)]);
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds of one task")]
-        let seconds = now.since(task.started_at.unwrap_or(task.created_at)) as f64 / 1000.0;
-        metrics::observe(name::TASK_SECONDS, seconds, &[("agent", agent), ("status", status)]);
-    }
 }

@@ -52,7 +52,7 @@ impl Worker {
     /// Lets one of those who wait for a server try it, if it answers at all: a run costs more than a question.
     async fn trial(&self, url: String, now: Timestamp) -> Result<(), StoreError> {
         let db = &self.world.db;
-        if !backends::claim(db, url.clone(), now).await? || !self.world.router.answers(&url).await {
+        if !backends::claim(db, url.clone(), now).await? || !self.world.answers(&url).await {
             return Ok(());
         }
         if backends::try_one(db, url.clone(), id::now()).await? {

@@ -1,6 +1,6 @@
-//! Imports an interface that this host does not serve.
+//! Imports tools and does not ask for them.
 
 guests::guest!("tools", |_| {}, |_| {
-    let found = guests::bindings::homeaiops::agent::tools::search("anything", 1);
+    let found = guests::toolbox::search("anything", 1);
     guests::answer(format!("{} tools", found.map_or(0, |tools| tools.len())))
 });

@@ -1,7 +1,9 @@
 //! What the guests share: a manifest that is complete and harmless, to be made worse.
 
+pub mod script;
+
 pub use homeaiops_sdk::{
-    ActionClass, Answer, Brief, Guest, Handoff, Limits, Manifest, Outcome, Wants, bindings, log, model, said, vault,
+    ActionClass, Answer, Brief, Error, Guest, Handoff, Limits, Manifest, Outcome, Wants, bindings, log, model, said, toolbox, vault,
 };
 
 /// A complete manifest that asks for nothing.

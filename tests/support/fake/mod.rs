@@ -5,21 +5,18 @@ mod ollama;
 mod openai;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+
+use super::door::{Door, Gate};
 
 /// How one request is answered. Without an order the answer fits the schema.
 #[derive(Clone, Debug)]
@@ -62,72 +59,7 @@ struct Script {
     released: Notify,
     /// Requests that hold these words get an error, whatever the orders.
     poison: Mutex<Option<String>>,
-    /// Connections that were turned away while the server was away.
-    turned_away: AtomicU32,
-    away: tokio::sync::watch::Sender<bool>,
-}
-
-/// Lets connections in, or cuts them: those that are kept alive too.
-struct Door {
-    listener: TcpListener,
-    script: Arc<Script>,
-}
-
-impl axum::serve::Listener for Door {
-    type Io = Guest;
-    type Addr = std::net::SocketAddr;
-
-    async fn accept(&mut self) -> (Guest, Self::Addr) {
-        loop {
-            let (stream, address) = self.listener.accept().await.unwrap();
-            if *self.script.away.borrow() {
-                self.script.turned_away.fetch_add(1, Ordering::SeqCst);
-                continue;
-            }
-            let mut away = self.script.away.subscribe();
-            let gone = Box::pin(async move { away.wait_for(|away| *away).await.is_ok() });
-            return (Guest { stream, gone }, address);
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that breaks when the server goes away.
-struct Guest {
-    stream: tokio::net::TcpStream,
-    gone: BoxFuture<'static, bool>,
-}
-
-impl Guest {
-    fn broken(&mut self, context: &mut Context<'_>) -> bool {
-        self.gone.as_mut().poll(context).is_ready()
-    }
-}
-
-impl AsyncRead for Guest {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        if self.broken(context) {
-            return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Guest {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
+    gate: Gate,
 }
 
 /// One message of a chat: the same in both protocols.
@@ -159,8 +91,7 @@ impl Model {
             asked: Notify::new(),
             released: Notify::new(),
             poison: Mutex::default(),
-            turned_away: AtomicU32::new(0),
-            away: tokio::sync::watch::Sender::new(false),
+            gate: Gate::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -168,7 +99,7 @@ impl Model {
             Protocol::Ollama => ollama::routes(script.clone()),
             Protocol::Openai => openai::routes(script.clone()),
         };
-        let door = Door { listener, script: script.clone() };
+        let door = Door { listener, gate: script.gate.clone() };
         tokio::spawn(async move { axum::serve(door, routes).await.unwrap() });
         Self { protocol, url, script }
     }
@@ -178,14 +109,19 @@ impl Model {
         self.script.orders.lock().unwrap().extend(orders);
     }
 
+    /// Answers everything well again.
+    pub fn forget_orders(&self) {
+        self.script.orders.lock().unwrap().clear();
+    }
+
     /// From now on every connection is cut before a word, or no longer.
     pub fn away(&self, away: bool) {
-        self.script.away.send_replace(away);
+        self.script.gate.away(away);
     }
 
     /// Connections that were cut so.
     pub fn turned_away(&self) -> u32 {
-        self.script.turned_away.load(Ordering::SeqCst)
+        self.script.gate.turned_away()
     }
 
     /// Answers requests that hold these words with an error of the server.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::figure::{Aim, Figure, Measured, Samples, Unit};
 use super::replay;
-use crate::capability::perform::fingerprint;
+use crate::capability::fingerprint;
 use crate::config::Config;
 use crate::id;
 use crate::store::Db;

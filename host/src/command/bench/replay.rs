@@ -1,7 +1,7 @@
 //! How fast a run that is resumed is told again what it was told: the journal is read and each call passes the path that every call
 //! takes, up to its answer. There is no guest around it: what that does with an answer is its own affair.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::figure::Measured;
 use super::record;
-use crate::capability::{Caps, Draft, GuestClock, Hop, Live, Memory, Spent, Tenure, World, perform};
+use crate::capability::{Beyond, Caps, Hop, Live, Start, Tenure, World, perform};
 use crate::config::Config;
 use crate::egress::Client;
 use crate::id;
@@ -30,7 +30,7 @@ const FAR: Duration = Duration::from_secs(3600);
 
 /// Replays a run whose calls are those of `record`: calls a second.
 pub(super) async fn replayed(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Measured> {
-    let mut hop = hop(config, db, at)?;
+    let mut hop = hop(config, db, at).await?;
     let began = Instant::now();
     let behind = journal::behind(db, at).await?.context("the run that measures is not there")?;
     hop.past = behind.calls;
@@ -52,7 +52,7 @@ pub(super) async fn looked(bare: &mut Bare, task: &str) -> anyhow::Result<Measur
 }
 
 /// The state of a run without a guest, which may do nothing but replay.
-fn hop(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Hop> {
+async fn hop(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Hop> {
     let folder = tempfile::tempdir()?;
     let mut vault = config.vault.clone();
     vault.root = folder.path().to_owned();
@@ -60,6 +60,7 @@ fn hop(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Hop> {
         db: db.clone(),
         vault: Vault::open(&vault)?,
         router: Arc::new(Router::new(&config.inference, Client::new(std::iter::empty())?)),
+        gateway: None,
         executing: Arc::new(Semaphore::new(1)),
         caps: Caps::of(&config.caps, TimeZone::UTC),
         live: Live::new(),
@@ -68,7 +69,7 @@ fn hop(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Hop> {
     let most = Limits {
         memory_mib: 1,
         cpu_ms: u64::MAX,
-        wall_s: u64::MAX,
+        wall_s: FAR.as_secs(),
         host_calls: u64::MAX,
         output_tokens: u64::MAX,
         usd_micros: 0,
@@ -79,32 +80,22 @@ fn hop(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Hop> {
     let grant = grant.map_err(|complaints| anyhow::anyhow!(complaints.join("; ")))?;
     // Nothing renews it: nothing is sent.
     let (_, until) = watch::channel(tokio::time::Instant::now() + FAR);
-    Ok(Hop {
-        draft: Draft::new(db.clone(), &at.task, 1),
+    let start = Start {
         world,
         grant: Arc::new(grant),
         digest: String::new(),
+        mode: String::new(),
         at: at.clone(),
         past: BTreeMap::new(),
-        replaying_since: None,
-        made: BTreeMap::new(),
+        beyond: Beyond::Live,
         tenure: Tenure { lease: 1, until },
         label: Label::of(Tier::Public),
-        spent: Spent::default(),
-        deadline: watch::Sender::new(tokio::time::Instant::now() + FAR),
-        clock: GuestClock::starting(id::now()),
-        last_lines: VecDeque::new(),
+        now: id::now(),
         trace_id: id::trace(),
         span: Place::of(&id::trace(), "bench"),
-        mode: String::new(),
-        queued: None,
         parked: false,
-        waited: false,
-        permit: None,
-        memory: Memory::mib(1),
-        wasi: wasmtime_wasi::WasiCtx::default(),
-        table: wasmtime::component::ResourceTable::new(),
-    })
+    };
+    Ok(Hop::new(start).await)
 }
 
 fn manifest(limits: Limits) -> Manifest {

@@ -13,7 +13,7 @@ use super::artefacts::{Artefact, Wrote};
 use super::ledger::{Bill, OverCap, Reservation};
 
 pub(super) use payload::get as text;
-pub use read::{Behind, Entry, Past, behind, calls, served, timeline};
+pub use read::{Behind, Entry, Past, asked, behind, calls, served, timeline};
 pub(crate) use write::within;
 pub use write::write;
 

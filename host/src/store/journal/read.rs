@@ -118,6 +118,16 @@ fn past(row: Told) -> Result<Past, StoreError> {
     })
 }
 
+/// Kind, fingerprint and request of one entry, as sent.
+pub async fn asked(db: &Db, at: &Position) -> Result<Option<(String, String, String)>, StoreError> {
+    const SQL: &str = "select kind, fingerprint, request from journal where task = $1 and hop = $2 and run = $3 and seq = $4";
+
+    let row: Option<(String, String, String)> = on!(db, pool => sqlx::query_as(SQL).bind(&at.task).bind(i64::from(at.hop))
+        .bind(i64::from(at.run)).bind(i64::from(at.seq)).fetch_optional(pool).await)?;
+    let Some((kind, fingerprint, request)) = row else { return Ok(None) };
+    Ok(Some((kind, fingerprint, payload::get(db, &at.task, request).await?)))
+}
+
 /// One line of a task's timeline.
 pub struct Entry {
     /// Its hop.

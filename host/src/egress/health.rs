@@ -13,7 +13,7 @@ const FAILURES: u32 = 2;
 
 /// How a server failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failing {
+pub enum Failing {
     /// It was not reached, or said nothing: no other call would fare better.
     Away,
     /// It answered with an error or with nonsense.
@@ -22,7 +22,7 @@ pub(super) enum Failing {
 
 /// What this host knows of one server.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub struct Health {
     state: Mutex<State>,
 }
 
@@ -36,7 +36,8 @@ struct State {
 
 impl Health {
     /// Whether a call may go there now. One that may, while the server is left alone, is the trial: the next has to wait again.
-    pub(super) fn admits(&self, now: Instant) -> bool {
+    #[must_use]
+    pub fn admits(&self, now: Instant) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.until {
             None => true,
@@ -49,7 +50,7 @@ impl Health {
     }
 
     /// A call was served; whether the server was failing until now.
-    pub(super) fn served(&self, at: Timestamp) -> bool {
+    pub fn served(&self, at: Timestamp) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let failing = state.failures > 0;
         *state = State { failures: 0, until: None, served_at: Some(at) };
@@ -57,7 +58,7 @@ impl Health {
     }
 
     /// A call failed.
-    pub(super) fn failed(&self, how: Failing, now: Instant) {
+    pub fn failed(&self, how: Failing, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures += 1;
         if how == Failing::Away || state.failures >= FAILURES {
@@ -66,7 +67,8 @@ impl Health {
     }
 
     /// Whether any call was served since then.
-    pub(super) fn served_since(&self, since: Timestamp) -> bool {
+    #[must_use]
+    pub fn served_since(&self, since: Timestamp) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.served_at.is_some_and(|at| at >= since)
     }

@@ -1,0 +1,428 @@
+//! The action class of a tool call: A looks, B writes what is easily undone, C needs an approval, D needs two.
+//!
+//! The operator's rules come first and may look at arguments; what a server says of its own tools only raises, unless its operator
+//! trusts it; the agent's manifest sets a floor; the highest wins. A tool that nobody says anything about is C, and C that no rule
+//! can undo is D.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::call::Effect;
+use crate::denied::Denied;
+use crate::pattern::{BadPattern, Patterns};
+use crate::tier::{Clearance, Tier};
+
+/// What a call may do to the world. Ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Class {
+    /// Reads or analyses.
+    A,
+    /// Writes what is easily undone.
+    B,
+    /// Changes the state of one thing: one approval.
+    C,
+    /// Cannot be undone, or goes wide: two approvals.
+    D,
+}
+
+impl Class {
+    /// The letter.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+            Self::C => "C",
+            Self::D => "D",
+        }
+    }
+
+    /// The class of a manifest's letter, small or capital.
+    #[must_use]
+    pub fn named(letter: &str) -> Option<Self> {
+        [Self::A, Self::B, Self::C, Self::D].into_iter().find(|class| class.as_str().eq_ignore_ascii_case(letter))
+    }
+
+    /// Whether it is performed without asking anybody.
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        self <= Self::B
+    }
+}
+
+/// `[[mcp.rules]]`: what the operator says of tools.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Pattern of tools.
+    pub tools: String,
+    /// JSON pointer → patterns, one of which the argument there must match. A rule with arguments knows more than an annotation.
+    #[serde(default)]
+    pub args: BTreeMap<String, Vec<String>>,
+    /// Their class.
+    pub class: Class,
+    /// How such a call is undone: what makes a C a C.
+    #[serde(default)]
+    pub undo: Option<Undo>,
+    /// Whether their results may lie: a run that has read them may not do B without being asked.
+    #[serde(default = "yes")]
+    pub untrusted: bool,
+    /// Tier of their results.
+    #[serde(default = "internal")]
+    pub tier: Tier,
+    /// Highest label that their arguments may carry.
+    #[serde(default = "cleared_internal")]
+    pub clearance: Clearance,
+    /// Whether their receiver does the same call only once, by its key or by its nature.
+    #[serde(default)]
+    pub idempotent: bool,
+}
+
+/// A call that undoes another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Undo {
+    /// Its tool.
+    pub tool: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub args: serde_json::Map<String, Value>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn internal() -> Tier {
+    Tier::Internal
+}
+
+fn cleared_internal() -> Clearance {
+    Clearance(Tier::Internal)
+}
+
+/// The operator's rules, compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Rules(Vec<Compiled>);
+
+#[derive(Clone, Debug)]
+struct Compiled {
+    rule: Rule,
+    tools: Patterns,
+    args: Vec<(String, Patterns)>,
+}
+
+impl Rules {
+    /// Compiles them, in their order.
+    ///
+    /// # Errors
+    /// [`BadPattern`] names the first that does not parse.
+    pub fn compile(rules: &[Rule]) -> Result<Self, BadPattern> {
+        let compiled = |rule: &Rule| {
+            let tools = Patterns::compile(std::slice::from_ref(&rule.tools))?;
+            let args = rule.args.iter().map(|(at, globs)| Ok((at.clone(), Patterns::compile(globs)?)));
+            Ok(Compiled { rule: rule.clone(), tools, args: args.collect::<Result<_, _>>()? })
+        };
+        Ok(Self(rules.iter().map(compiled).collect::<Result<_, _>>()?))
+    }
+
+    /// The first that matches the tool and its arguments.
+    #[must_use]
+    pub fn of(&self, tool: &str, arguments: &Value) -> Option<&Rule> {
+        let matches = |one: &&Compiled| {
+            let allowed = |(at, globs): &(String, Patterns)| arguments.pointer(at).is_some_and(|value| fits(globs, value));
+            one.tools.covers(tool) && one.args.iter().all(allowed)
+        };
+        self.0.iter().find(matches).map(|one| &one.rule)
+    }
+}
+
+/// Whether an argument matches: all of a list, and never a list of nothing.
+fn fits(globs: &Patterns, value: &Value) -> bool {
+    match value {
+        Value::String(text) => globs.covers(text),
+        Value::Number(_) | Value::Bool(_) => globs.covers(&value.to_string()),
+        Value::Array(all) => !all.is_empty() && all.iter().all(|one| !one.is_array() && fits(globs, one)),
+        Value::Null | Value::Object(_) => false,
+    }
+}
+
+/// What a server says of its own tool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hints {
+    /// It only looks.
+    pub read_only: Option<bool>,
+    /// It destroys.
+    pub destructive: Option<bool>,
+    /// The same call again changes nothing more.
+    pub idempotent: Option<bool>,
+}
+
+impl Hints {
+    /// The class that they speak of, if they say anything.
+    fn class(self) -> Option<Class> {
+        match (self.read_only, self.destructive) {
+            (_, Some(true)) => Some(Class::C),
+            (Some(true), _) => Some(Class::A),
+            (_, Some(false)) => Some(Class::B),
+            // A server that says that its tool writes, and not how, may mean anything.
+            (Some(false), None) => Some(Class::C),
+            (None, None) => None,
+        }
+    }
+}
+
+/// What a call's class follows from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'r> {
+    /// The operator's rule that matches it.
+    pub rule: Option<&'r Rule>,
+    /// What its server says.
+    pub hints: Hints,
+    /// Whether the operator trusts that server.
+    pub trusted: bool,
+    /// The agent's own floor.
+    pub floor: Class,
+    /// Whether the run has read what may lie.
+    pub tainted: bool,
+}
+
+/// Why a call has its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The operator's rule says so.
+    Rule,
+    /// Its server says so.
+    Annotation,
+    /// Nobody says anything about it.
+    Unknown,
+    /// The manifest's floor.
+    Floor,
+    /// The run has read what may lie.
+    Tainted,
+}
+
+/// A class and its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The class.
+    pub class: Class,
+    /// The reason.
+    pub why: Why,
+    /// Whether it would be C if a rule said how to undo it.
+    pub no_undo: bool,
+}
+
+impl Facts<'_> {
+    /// The class: the highest of what rule, annotation and floor say.
+    #[must_use]
+    pub fn judge(&self) -> Judged {
+        let said = self.hints.class();
+        let (mut class, mut why) = match (self.rule, said) {
+            (Some(rule), _) => (rule.class, Why::Rule),
+            (None, Some(said)) if self.trusted => (said, Why::Annotation),
+            (None, _) => (Class::C, Why::Unknown),
+        };
+        // A rule for these very arguments knows more than what is said of the tool as a whole.
+        let heard = self.rule.is_none_or(|rule| rule.args.is_empty());
+        if let Some(said) = said.filter(|said| heard && (*said > class || why == Why::Unknown && *said == class)) {
+            (class, why) = (said, Why::Annotation);
+        }
+        if self.floor > class {
+            (class, why) = (self.floor, Why::Floor);
+        }
+        if class == Class::B && self.tainted {
+            (class, why) = (Class::C, Why::Tainted);
+        }
+        let no_undo = class == Class::C && self.rule.is_none_or(|rule| rule.undo.is_none());
+        if no_undo {
+            class = Class::D;
+        }
+        Judged { class, why, no_undo }
+    }
+
+    /// What a crash in the middle of the call means.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        let says = |hint: Option<bool>| self.trusted && hint == Some(true);
+        let rule = |of: fn(&Rule) -> bool| self.rule.is_some_and(of);
+        if rule(|rule| rule.class == Class::A) || says(self.hints.read_only) {
+            return Effect::None;
+        }
+        match rule(|rule| rule.idempotent) || says(self.hints.idempotent) {
+            true => Effect::Repeatable,
+            false => Effect::Once,
+        }
+    }
+
+    /// The refusal of a call that would need an approval, `rule` being the refusal's short word; `file` is where rules are written.
+    #[must_use]
+    pub fn refused(&self, rule: &'static str, tool: &str, agent: &str, file: &str) -> Denied {
+        let judged = self.judge();
+        let rules = format!("[[mcp.rules]] in {file}");
+        let entry = |more: &str| format!("add to {file}: [[mcp.rules]] tools = \"{tool}\"{more} class = \"B\"");
+        let (because, at, hint) = match judged.why {
+            Why::Rule => {
+                let tools = self.rule.map_or(tool, |rule| &rule.tools);
+                let hint = format!("set class = \"B\" in the [[mcp.rules]] entry for `{tools}` in {file}, if it is harmless");
+                (format!("the rule for `{tools}` says so"), rules, hint)
+            }
+            Why::Annotation => {
+                let hint = entry(", args = { \"/…\" = […] } for the arguments that are harmless,");
+                ("its server says that it destroys".to_owned(), rules, hint)
+            }
+            Why::Unknown => {
+                let hint = format!("{} if it is easily undone (\"A\" if it only looks)", entry(","));
+                ("no rule says anything about it".to_owned(), rules, hint)
+            }
+            Why::Floor => {
+                let at = format!("`class-floor` in agent.toml of {agent}");
+                (format!("`{agent}` has that floor"), at, "lower `class-floor` to \"b\" there".to_owned())
+            }
+            Why::Tainted => {
+                let hint = format!(
+                    "set untrusted = false in the [[mcp.rules]] entry in {file} of what it has read, if that can be believed"
+                );
+                ("the run has read what may lie, which lifts B to C".to_owned(), rules, hint)
+            }
+        };
+        let undo = if judged.no_undo { ", and no rule says how to undo it" } else { "" };
+        let class = judged.class.as_str();
+        let said = format!("`{tool}` is class {class} here: {because}{undo}; approvals are not served by this version");
+        Denied { rule, said, at, hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn rule(class: Class) -> Rule {
+        serde_json::from_value(json!({ "tools": "ha_*", "class": class })).expect("a rule needs no more than that")
+    }
+
+    fn with_args(class: Class) -> Rule {
+        Rule { args: BTreeMap::from([("/domain".into(), vec!["light".into(), "scene*".into()])]), ..rule(class) }
+    }
+
+    fn undone(class: Class) -> Rule {
+        Rule { undo: Some(Undo { tool: "ha_undo".into(), args: serde_json::Map::new() }), ..rule(class) }
+    }
+
+    fn hints(read_only: Option<bool>, destructive: Option<bool>) -> Hints {
+        Hints { read_only, destructive, idempotent: None }
+    }
+
+    #[test]
+    fn the_highest_of_rule_annotation_and_floor_wins() {
+        use Class::{A, B, C, D};
+        let (silent, reads) = (Hints::default(), hints(Some(true), None));
+        let (writes, destroys) = (hints(Some(false), Some(false)), hints(None, Some(true)));
+        for (rule, hints, trusted, floor, tainted, class, why) in [
+            (None, silent, false, A, false, D, Why::Unknown),
+            (None, silent, true, A, false, D, Why::Unknown),
+            (None, reads, false, A, false, D, Why::Unknown),
+            (None, reads, true, A, false, A, Why::Annotation),
+            (None, writes, true, A, false, B, Why::Annotation),
+            (None, writes, true, A, true, D, Why::Tainted),
+            (None, destroys, true, A, false, D, Why::Annotation),
+            (None, destroys, false, A, false, D, Why::Annotation),
+            (Some(rule(A)), silent, false, A, false, A, Why::Rule),
+            (Some(rule(A)), silent, false, A, true, A, Why::Rule),
+            (Some(rule(A)), writes, false, A, false, B, Why::Annotation),
+            (Some(rule(B)), reads, false, A, false, B, Why::Rule),
+            (Some(rule(B)), reads, true, A, false, B, Why::Rule),
+            (Some(rule(B)), destroys, false, A, false, D, Why::Annotation),
+            (Some(undone(B)), destroys, false, A, false, C, Why::Annotation),
+            (Some(with_args(B)), destroys, false, A, false, B, Why::Rule),
+            (Some(rule(B)), silent, false, A, true, D, Why::Tainted),
+            (Some(undone(B)), silent, false, A, true, C, Why::Tainted),
+            (Some(rule(C)), silent, false, A, false, D, Why::Rule),
+            (Some(undone(C)), silent, true, A, false, C, Why::Rule),
+            (Some(undone(D)), silent, false, A, false, D, Why::Rule),
+            (Some(rule(A)), silent, false, B, false, B, Why::Floor),
+            (Some(undone(B)), silent, false, C, false, C, Why::Floor),
+            (Some(rule(B)), silent, false, D, false, D, Why::Floor),
+        ] {
+            let judged = Facts { rule: rule.as_ref(), hints, trusted, floor, tainted }.judge();
+            assert_eq!((judged.class, judged.why), (class, why), "{rule:?} {hints:?} {trusted} {floor:?} {tainted}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_tool_and_arguments_wins() {
+        let rules = Rules::compile(&[with_args(Class::B), rule(Class::D)]).expect("the patterns parse");
+        let of = |tool: &str, arguments: Value| rules.of(tool, &arguments).map(|rule| rule.class);
+        assert_eq!(of("ha_call", json!({ "domain": "light" })), Some(Class::B));
+        assert_eq!(of("ha_call", json!({ "domain": ["light", "scenes"] })), Some(Class::B));
+        for other in
+            [json!({ "domain": "lock" }), json!({ "domain": ["light", "lock"] }), json!({ "domain": [] }), json!({}), json!(null)]
+        {
+            assert_eq!(of("ha_call", other.clone()), Some(Class::D), "{other}");
+        }
+        assert_eq!(of("other", json!({ "domain": "light" })), None);
+    }
+
+    #[test]
+    fn what_a_crash_means_follows_from_rules_and_trusted_annotations_only() {
+        let facts = |rule, hints, trusted| Facts { rule, hints, trusted, floor: Class::A, tainted: false }.effect();
+        let (reads, again) = (hints(Some(true), None), Hints { idempotent: Some(true), ..Hints::default() });
+        let (looks, writes) = (rule(Class::A), rule(Class::B));
+        let idempotent = Rule { idempotent: true, ..rule(Class::B) };
+        assert_eq!(facts(Some(&looks), Hints::default(), false), Effect::None);
+        assert_eq!(facts(Some(&writes), reads, true), Effect::None);
+        assert_eq!(facts(Some(&writes), reads, false), Effect::Once);
+        assert_eq!(facts(Some(&writes), again, false), Effect::Once);
+        assert_eq!(facts(Some(&writes), again, true), Effect::Repeatable);
+        assert_eq!(facts(Some(&idempotent), Hints::default(), false), Effect::Repeatable);
+        assert_eq!(facts(None, Hints::default(), true), Effect::Once);
+    }
+
+    #[test]
+    fn a_refusal_names_class_reason_and_the_edit_that_lowers_it() {
+        let unknown = Facts { rule: None, hints: Hints::default(), trusted: false, floor: Class::A, tainted: false };
+        let denied = unknown.refused("approval_needed", "wipe", "scout", "host.toml");
+        assert!(
+            denied.said.starts_with("`wipe` is class D here: no rule says anything about it, and no rule says how"),
+            "{denied}"
+        );
+        assert!(denied.hint.starts_with("add to host.toml: [[mcp.rules]] tools = \"wipe\", class = \"B\""), "{denied}");
+        // Each edit does what it says.
+        let lowered = rule(Class::B);
+        assert!(Facts { rule: Some(&lowered), ..unknown }.judge().class.is_free());
+        let destroys = Facts { hints: hints(None, Some(true)), ..unknown };
+        assert!(destroys.refused("approval_needed", "wipe", "scout", "host.toml").hint.contains("args = "));
+        let narrow = with_args(Class::B);
+        assert!(Facts { rule: Some(&narrow), ..destroys }.judge().class.is_free());
+    }
+
+    fn class() -> impl Strategy<Value = Class> {
+        prop_oneof![Just(Class::A), Just(Class::B), Just(Class::C), Just(Class::D)]
+    }
+
+    proptest! {
+        /// Nothing that an untrusted server says lowers a class, and neither taint nor a floor does.
+        #[test]
+        fn what_others_say_only_raises(
+            of in proptest::option::of(class()), floor in class(), tainted in any::<bool>(), undo in any::<bool>(),
+            read_only in any::<Option<bool>>(), destructive in any::<Option<bool>>(), trusted in any::<bool>(),
+        ) {
+            let rule = of.map(|class| if undo { undone(class) } else { rule(class) });
+            let said = Hints { read_only, destructive, idempotent: None };
+            let bare = Facts { rule: rule.as_ref(), hints: Hints::default(), trusted: false, floor: Class::A, tainted: false };
+            let all = Facts { hints: said, floor, tainted, ..bare };
+            prop_assert!(all.judge().class >= bare.judge().class);
+            prop_assert!(all.judge().class >= floor);
+            if let Some(rule) = &rule {
+                let least = rule.class;
+                let judged = Facts { trusted, ..all }.judge();
+                prop_assert!(judged.class >= least);
+            }
+            prop_assert!(!tainted || all.judge().class != Class::B);
+        }
+    }
+}

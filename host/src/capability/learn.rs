@@ -1,0 +1,23 @@
+//! Before step 2: what a call is judged by may have to be asked for first. It decides nothing.
+
+use std::task::Poll;
+
+use tokio::time::Instant;
+
+use super::act::Act;
+use super::{Hop, Stop, TICK};
+
+/// Lets a call learn what it is judged by. The guest's permit is given back if that takes a while.
+pub(super) async fn learnt<C: Act>(hop: &mut Hop, call: &mut C) -> Result<(), Stop> {
+    let (world, grant) = (hop.world.clone(), hop.grant.clone());
+    let mut learning = std::pin::pin!(call.learn(&world, &grant));
+    if let Poll::Ready(learnt) = futures::poll!(&mut learning) {
+        return learnt;
+    }
+    drop(hop.permit.take());
+    let began = Instant::now();
+    let learnt = learning.await;
+    hop.permit = world.executing.clone().acquire_owned().await.ok();
+    hop.waited |= began.elapsed() >= TICK;
+    learnt
+}

@@ -1,0 +1,177 @@
+//! The end of a hop and what follows from it: one transaction, under the lease.
+
+use policy::next::{Fault, Step};
+use policy::task::{Outcome, Timestamp};
+use policy::tier::Label;
+
+use crate::metrics::{self, name};
+use crate::store::journal::{self, Position, Write};
+use crate::store::leases::{self, Settlement, Waits};
+use crate::store::tasks::{Leased, Trouble};
+use crate::store::{Db, StoreError, approvals, hops};
+use crate::{fault, id, telemetry};
+
+/// A hop that ended, and what follows.
+pub(super) struct Finished {
+    pub(super) seq: u32,
+    pub(super) agent: String,
+    pub(super) ended: Result<Outcome, Fault>,
+    pub(super) label: Label,
+    pub(super) step: Step,
+    pub(super) trouble: Trouble,
+    pub(super) unwritten: Vec<Write>,
+}
+
+/// Whether the lease goes on.
+pub(super) enum Settled {
+    GoesOn,
+    Ended,
+}
+
+/// Commits the end of a hop together with what follows from it; nothing if the lease was lost.
+pub(super) async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
+    let now = id::now();
+    let (task, lease) = (leased.task.id.clone(), leased.lease);
+    let Finished { seq, agent, ended, label, step, trouble, unwritten } = finished;
+    let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_) | Step::Sleep(_) | Step::Ask(_)));
+    let told = Told::of(&step, &ended);
+    let fault = ended.as_ref().err().map(ToString::to_string);
+    let settlement = settlement(&step, &ended, trouble, now);
+    fault::point("before_outcome").await;
+    let held = db
+        .write(move |tx| {
+            Box::pin(async move {
+                journal::within(tx, lease, unwritten).await?;
+                let held = match settlement {
+                    None => leases::advance(tx, (&task, lease), label).await?,
+                    Some(how) => leases::settle(tx, (&task, lease), Some(label), how, now).await?,
+                };
+                if held && parks {
+                    hops::park(tx, &task).await?;
+                    if let Step::Ask(reference) = &step {
+                        approvals::ask(tx, &Position::cited(&task, reference)?, now).await?;
+                    }
+                } else if held {
+                    let how = ended.as_ref().map_err(|_| fault.as_deref().unwrap_or_default());
+                    hops::end(tx, (&task, seq), how, label, now).await?;
+                    if let Step::Hop(follower) = &step {
+                        hops::insert(tx, &task, seq + 1, follower, label).await?;
+                    }
+                }
+                Ok(held)
+            })
+        })
+        .await;
+    match held {
+        Ok(true) => {}
+        Ok(false) | Err(StoreError::Taken) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    fault::point("after_outcome").await;
+    db.bell().changed(&leased.task.id);
+    told.log(leased, &agent, label, now);
+    Ok(Some(if goes_on { Settled::GoesOn } else { Settled::Ended }))
+}
+
+/// What becomes of the lease; `None` if it goes on.
+fn settlement(step: &Step, ended: &Result<Outcome, Fault>, trouble: Trouble, now: Timestamp) -> Option<Settlement> {
+    Some(match step {
+        Step::Hop(_) => return None,
+        Step::Finish => Settlement::Done { output: report(ended) },
+        Step::Retry(pause) => Settlement::Retry { at: now.plus(*pause) },
+        Step::Park(pause) => {
+            let waits = match ended {
+                Err(Fault::Backend { at, .. }) => {
+                    Waits::Server { url: at.clone(), troubles: trouble.count, trouble_at: trouble.last }
+                }
+                Err(Fault::Busy { at }) => Waits::Turn { url: at.clone() },
+                Ok(_) | Err(_) => Waits::Else,
+            };
+            let said = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            Settlement::Park { at: now.plus(*pause), said, waits }
+        }
+        Step::Ask(_) => Settlement::Ask { waits_for: ended.as_ref().err().map(ToString::to_string).unwrap_or_default() },
+        Step::Sleep(pause) => Settlement::Sleep { at: now.plus(*pause) },
+        Step::Fail(code, message) => Settlement::Failed { code: *code, message: message.clone() },
+    })
+}
+
+fn report(ended: &Result<Outcome, Fault>) -> String {
+    match ended {
+        Ok(Outcome::Answer { text, .. } | Outcome::Handoff { text, .. }) => text.clone(),
+        Ok(Outcome::Reject { why, .. }) => why.clone(),
+        Err(_) => String::new(),
+    }
+}
+
+/// What the log says of a settled hop.
+enum Told {
+    Nothing,
+    Done,
+    Again(&'static str, String),
+    Asks(String),
+    Failed(&'static str, String),
+}
+
+impl Told {
+    fn of(step: &Step, ended: &Result<Outcome, Fault>) -> Self {
+        let why = || ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        match step {
+            Step::Hop(_) => Self::Nothing,
+            Step::Finish => Self::Done,
+            Step::Retry(_) => Self::Again("hop_retry", why()),
+            Step::Park(_) | Step::Sleep(_) => Self::Again("task_parked", why()),
+            Step::Ask(_) => Self::Asks(why()),
+            Step::Fail(code, message) => Self::Failed(code.as_str(), message.clone()),
+        }
+    }
+
+    fn log(self, leased: &Leased, agent: &str, label: Label, now: Timestamp) {
+        let task = &leased.task;
+        let (task_id, trace_id) = (&task.id, &task.trace_id);
+        let shown = |text: String| telemetry::shown(&policy::tier::Labelled::new(label, text));
+        let status = match self {
+            Self::Nothing => return,
+            Self::Again(event, why) => {
+                let why = shown(why);
+                tracing::warn!(event, task_id, trace_id, agent, why, "task {task_id} will be tried again");
+                return;
+            }
+            Self::Asks(why) => {
+                let why = shown(why);
+                tracing::warn!(
+                    event = "task_parked",
+                    task_id,
+                    trace_id,
+                    agent,
+                    why,
+                    "task {task_id} waits for an answer: `hai awaiting`"
+                );
+                return;
+            }
+            Self::Done => {
+                let attempts = task.attempts;
+                tracing::info!(
+                    event = "task_completed",
+                    task_id,
+                    trace_id,
+                    agent,
+                    status = "done",
+                    attempts,
+                    "task {task_id} is done"
+                );
+                "done"
+            }
+            Self::Failed(code, why) => {
+                let why = shown(why);
+                tracing::error!(event = "task_failed", task_id, trace_id, agent, code, why, "task {task_id} failed: {code}");
+                metrics::count(name::DEAD, 1, &[("code", code)]);
+                "failed"
+            }
+        };
+        metrics::count(name::TASKS, 1, &[("source", &task.sent.source), ("status", status)]);
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of one task")]
+        let seconds = now.since(task.started_at.unwrap_or(task.created_at)) as f64 / 1000.0;
+        metrics::observe(name::TASK_SECONDS, seconds, &[("agent", agent), ("status", status)]);
+    }
+}
