@@ -113,3 +113,19 @@ fn both_databases_have_the_same_migrations() {
         );
     }
 }
+
+#[test]
+fn a_shipped_program_has_no_fault_points() {
+    const EMPTY: &str = "pub fn point(_name: &'static str) -> std::future::Ready<()> {\n    std::future::ready(())\n}\n";
+    let source = fs::read_to_string(Path::new(ROOT).join("host/src/fault.rs")).unwrap();
+    for item in ["pub async fn point(", "mod armed {"] {
+        assert!(source.contains(&format!("\n#[cfg(debug_assertions)]\n{item}")), "`{item}` is not for tests only");
+    }
+    assert!(source.contains(&format!("\n#[cfg(not(debug_assertions))]\n{EMPTY}")), "a shipped point does something");
+    // At the left margin, nothing else has a body; and nobody else knows of it.
+    let bodies = source.lines().filter(|line| !line.starts_with([' ', '/']) && line.ends_with('{')).count();
+    assert_eq!(bodies, 3, "an item of host/src/fault.rs that this test does not know");
+    for (path, source) in sources("host/src") {
+        assert!(path.ends_with("fault.rs") || !source.contains("HOST_FAULT"), "{} reads HOST_FAULT", path.display());
+    }
+}

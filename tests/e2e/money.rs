@@ -17,8 +17,8 @@ on_both_grounds![
 /// Micro-dollars of one call of `spends`: the fake counts 42 tokens in and 7 out.
 const ONE: f64 = (42.0 * 10.0 + 7.0 * 20.0) / 1e6;
 
-/// What is set aside for it: each byte of `turn N` a token, and every token that it may write.
-const MOST: f64 = (6.0 * 10.0 + 100.0 * 20.0) / 1e6;
+/// What is set aside for it: each byte of `turn N` and what stands around it a token, and every token that it may write.
+const MOST: f64 = ((6.0 + 16.0 + 64.0) * 10.0 + 100.0 * 20.0) / 1e6;
 
 async fn setup(ground: Ground, model: &Model, caps: &str) -> Setup {
     let setup = ground.setup(model).await.and("[grants.spends]\nmodels = [\"local-p40\"]\n").and(caps);

@@ -9,7 +9,8 @@ use crate::support::{Setup, guests};
 on_both_grounds![a_long_sleep_is_a_row_and_wakes_in_time, who_waits_long_for_a_turn_waits_as_a_row,];
 
 async fn a_long_sleep_is_a_row_and_wakes_in_time(ground: Ground) {
-    let setup = ground.bare().await.and("[server]\nin_flight = 1\nworkers = 1\n[grants.naps]\n[grants.steady]\n");
+    let model = ground.model().await;
+    let setup = ground.setup(&model).await.and("[server]\nin_flight = 1\nworkers = 1\n[grants.naps]\n[grants.steady]\n");
     let agents = guests::with(&["naps", "steady"], setup.folder.path());
     let host = setup.agents(agents).start().await;
     let id = host.submit(json!({ "target_agent": "naps", "content": "2500" })).await;

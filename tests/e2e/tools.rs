@@ -230,8 +230,8 @@ async fn a_call_whose_answer_was_lost_is_never_made_again(ground: Ground) {
     let host = calling(ground, &tools.config()).await;
     for line in ["cuts {\"n\":1}", "all peek {} | cuts {\"n\":2}"] {
         let id = host.submit(calls(line)).await;
-        let task = host.task(&id, "failed").await;
-        assert!(task["error"]["message"].as_str().unwrap().contains("it may or may not have happened"), "{task}");
+        let task = host.task(&id, "awaiting_approval").await;
+        assert!(task["waits_for"].as_str().unwrap().contains("may or may not have happened"), "{task}");
     }
     assert_eq!(tools.counted().len(), 2);
     let host = host.kill().await.start().await;
@@ -243,7 +243,7 @@ async fn a_call_that_takes_too_long_is_given_up(ground: Ground) {
     let tools = Counting::start().await;
     let host = calling(ground, &tools.config().replace("[mcp]\n", "[mcp]\ncall_s = 1\n")).await;
     let id = host.submit(calls("hangs {\"n\":1}")).await;
-    host.task(&id, "failed").await;
+    host.task(&id, "awaiting_approval").await;
     tools.order([Order::Hang]);
     let id = host.submit(calls("peek")).await;
     let parked = host.task(&id, "awaiting_backend").await;

@@ -70,12 +70,15 @@ pub struct Complete {
 }
 
 impl Complete {
-    /// Bytes of the prompt, schema included: an upper bound of its tokens.
+    /// Bytes of the prompt, schema included, and what a server writes around it and around each message: an upper bound of its
+    /// tokens.
     #[must_use]
     pub fn prompt_bytes(&self) -> u64 {
+        const AROUND: usize = 64;
+        const AROUND_EACH: usize = 16;
         let schema = self.schema.as_ref().map_or(0, |schema| schema.to_string().len());
         let text: usize = self.messages.iter().map(|message| message.text.len()).sum();
-        (text + schema) as u64
+        (text + schema + AROUND + AROUND_EACH * self.messages.len()) as u64
     }
 }
 

@@ -248,7 +248,10 @@ impl Facts<'_> {
     pub fn effect(&self) -> Effect {
         let says = |hint: Option<bool>| self.trusted && hint == Some(true);
         let rule = |of: fn(&Rule) -> bool| self.rule.is_some_and(of);
-        if rule(|rule| rule.class == Class::A) || says(self.hints.read_only) {
+        // As when it is judged: what a server says of its tool raises all but a rule for these very arguments.
+        let more = self.rule.is_none_or(|rule| rule.args.is_empty()) && self.hints.class().is_some_and(|said| said > Class::A);
+        let looks = self.rule.map_or_else(|| says(self.hints.read_only), |rule| rule.class == Class::A);
+        if looks && !more {
             return Effect::None;
         }
         match rule(|rule| rule.idempotent) || says(self.hints.idempotent) {
@@ -374,7 +377,9 @@ mod tests {
         let (looks, writes) = (rule(Class::A), rule(Class::B));
         let idempotent = Rule { idempotent: true, ..rule(Class::B) };
         assert_eq!(facts(Some(&looks), Hints::default(), false), Effect::None);
-        assert_eq!(facts(Some(&writes), reads, true), Effect::None);
+        assert_eq!(facts(Some(&writes), reads, true), Effect::Once, "the operator says that it writes");
+        assert_eq!(facts(None, reads, true), Effect::None);
+        assert_eq!(facts(Some(&looks), hints(Some(false), Some(false)), false), Effect::Once, "it is judged by that, too");
         assert_eq!(facts(Some(&writes), reads, false), Effect::Once);
         assert_eq!(facts(Some(&writes), again, false), Effect::Once);
         assert_eq!(facts(Some(&writes), again, true), Effect::Repeatable);

@@ -5,7 +5,7 @@ use policy::call::{Call, CallError, Effect};
 use policy::denied::Denied;
 use policy::grant::Grant;
 use policy::judge::{Destination, Granted};
-use policy::task::Timestamp;
+use policy::task::{Role, Timestamp};
 use policy::tier::{Clearance, Label, Tier};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,7 +31,7 @@ pub trait Act: Call {
     fn destinations(&self, world: &World, grant: &Grant) -> Result<Vec<Destination>, Denied>;
 
     /// Step 5, for this call: the refusal of one that would need to be approved.
-    fn approval(&self, _world: &World, _grant: &Grant, _label: Label) -> Result<(), Denied> {
+    fn approval(&self, _world: &World, _grant: &Grant, _label: Label, _role: Role) -> Result<(), Denied> {
         Ok(())
     }
 

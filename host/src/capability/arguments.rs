@@ -8,6 +8,8 @@ use serde_json::{Map, Number, Value};
 
 /// Largest text that is parsed, in bytes.
 const MOST: usize = 256 * 1024;
+/// Deepest nesting that is taken: readers of the journal have a limit too.
+const DEEPEST: usize = 64;
 /// Largest whole number that every reader of JSON understands alike.
 const EXACT: u64 = 1 << 53;
 
@@ -23,8 +25,20 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
     if !parsed.is_object() {
         return Err("the arguments must be a JSON object: `{}` if there are none".into());
     }
+    if depth(&parsed) > DEEPEST {
+        return Err(format!("the arguments are nested deeper than {DEEPEST} levels"));
+    }
     let canonical = serde_json_canonicalizer::to_string(&parsed).map_err(|error| error.to_string())?;
     serde_json::from_str(&canonical).map_err(|error| error.to_string())
+}
+
+/// Levels of lists and objects.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(entries) => 1 + entries.values().map(depth).max().unwrap_or_default(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 /// JSON without duplicate keys and without numbers that readers take for different ones.
@@ -66,6 +80,11 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+        let exact = EXACT as f64;
+        if value.abs() > exact {
+            return Err(inexact(value));
+        }
         Number::from_f64(value).map(Value::Number).ok_or_else(|| inexact(value))
     }
 

@@ -88,7 +88,7 @@ impl Caps {
         let days = if days.is_zero() { 7.days() } else { days };
         // Midnight of that day; where a zone has none, the day's first moment.
         let over = now.checked_add(days).and_then(|then| then.start_of_day());
-        over.map_or(HOUR, |over| over.timestamp().as_millisecond() - now.timestamp().as_millisecond())
+        over.map_or(HOUR, |over| (over.timestamp().as_millisecond() - now.timestamp().as_millisecond()).max(1000))
     }
 
     fn at(&self, now: Timestamp) -> Zoned {

@@ -83,7 +83,7 @@ impl Draft {
         if !self.kept {
             return Ok(None);
         }
-        let mut state = self.state.lock().await;
+        let mut state = self.state.clone().lock_owned().await;
         if let Some(stop) = &state.broken {
             return Err(stop.clone());
         }
@@ -92,14 +92,19 @@ impl Draft {
         if writes.is_empty() {
             return Ok(None);
         }
-        let stop = match journal::write(&self.db, &self.task, self.lease, writes).await {
-            Ok(Written::Yes) => return Ok(None),
-            Ok(Written::Over(cap)) => return Ok(Some(cap)),
-            Ok(Written::Taken) => Stop::LeaseLost,
-            Err(error) => Stop::Store(error.to_string()),
-        };
-        state.broken = Some(stop.clone());
-        Err(stop)
+        let (db, task, lease) = (self.db.clone(), self.task.clone(), self.lease);
+        // A run whose wall clock ends meanwhile is dropped: what it has begun to write is written all the same.
+        let written = tokio::spawn(async move {
+            let stop = match journal::write(&db, &task, lease, writes).await {
+                Ok(Written::Yes) => return Ok(None),
+                Ok(Written::Over(cap)) => return Ok(Some(cap)),
+                Ok(Written::Taken) => Stop::LeaseLost,
+                Err(error) => Stop::Store(error.to_string()),
+            };
+            state.broken = Some(stop.clone());
+            Err(stop)
+        });
+        written.await.unwrap_or_else(|error| Err(Stop::Store(error.to_string())))
     }
 
     async fn flush(&self) -> Result<(), Stop> {

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use policy::grant::Grant;
 use policy::manifest::Manifest;
-use policy::task::Timestamp;
+use policy::task::{Role, Timestamp};
 use policy::tier::{Label, Labelled};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -155,6 +155,8 @@ pub struct Hop {
     pub mode: String,
     /// From when to when the present call waited for its turn.
     pub queued: Option<(Timestamp, Timestamp)>,
+    /// On whose behalf, to the house.
+    pub role: Role,
     /// Whether an outage has kept its task until now.
     pub parked: bool,
     /// Set by a call that outlasted an epoch: the next tick is not the guest's.
@@ -195,6 +197,8 @@ pub struct Start {
     pub trace_id: String,
     /// Where its span stands.
     pub span: Place,
+    /// On whose behalf, to the house.
+    pub role: Role,
     /// Whether an outage has kept its task until now.
     pub parked: bool,
 }
@@ -285,6 +289,7 @@ impl Hop {
             span: start.span,
             mode: start.mode,
             queued: None,
+            role: start.role,
             parked: start.parked,
             waited: false,
             permit,
@@ -307,7 +312,8 @@ impl Hop {
         if self.last_lines.len() == LAST {
             self.last_lines.pop_front();
         }
-        self.last_lines.push_back(line.to_owned());
+        // Not every store can keep a NUL, and they become part of an error.
+        self.last_lines.push_back(line.replace('\0', "\u{fffd}"));
         Ok(())
     }
 

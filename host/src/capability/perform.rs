@@ -69,7 +69,11 @@ pub async fn perform_all<C: Act>(hop: &mut Hop, calls: Vec<C>) -> Result<Vec<Ans
             Member::Live(trip) => {
                 let Trip { call, opening, tries, ended, bill, .. } = *trip;
                 match (ended, &stop) {
-                    (Some(how), _) => answers.push(recorded(hop, Some(&call), Ended { opening, tries, how, bill }).await?),
+                    // Whatever ends the run: what has been answered is on record.
+                    (Some(how), _) => match recorded(hop, Some(&call), Ended { opening, tries, how, bill }).await {
+                        Ok(answer) => answers.push(answer),
+                        Err(ends) => stop = stop.or(Some(ends)),
+                    },
                     (None, Some(stop)) => spans::unanswered(hop, &call, &opening, stop),
                     (None, None) => {}
                 }
@@ -230,7 +234,7 @@ fn cleared<C: Act>(label: Label, allowed: Allowed<C>, destination: Destination) 
 /// Step 5. Does it need an approval? Approvals are not served yet: what needs one is refused.
 fn approved<C: Act>(hop: &Hop, label: Label, granted: Granted<C>) -> Result<Granted<C>, Denied> {
     passed("approval", C::KIND);
-    granted.call().approval(&hop.world, &hop.grant, label)?;
+    granted.call().approval(&hop.world, &hop.grant, label, hop.role)?;
     Ok(granted)
 }
 
@@ -279,6 +283,9 @@ async fn intended<C: Act>(hop: &mut Hop, label: Label, admitted: &mut [Admitted<
     for Admitted { trip, granted, reservation } in admitted {
         let effect = hop.beyond.makes(C::KIND, granted.call().effect(&hop.world, granted.destination()))?;
         trip.opening.effect = effect;
+        // If its answer is ever told by somebody else, it carries what it would have carried.
+        let (tier, tainted) = (granted.destination().yields, granted.destination().untrusted);
+        trip.opening.label = label.join(Label { tier, tainted });
         if effect == Effect::None && reservation.is_none() {
             continue;
         }

@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 /// # Errors
 /// What an answer of that kind looks like.
 pub fn told(kind: &str, result: Option<Value>) -> Result<String, String> {
+    const MOST: usize = 32 * 1024;
+    if result.as_ref().is_some_and(|result| result.to_string().len() > MOST) {
+        return Err(format!("`result` is longer than {MOST} bytes: say what matters of it"));
+    }
     match (kind, result) {
         ("vault.write" | "vault.append", None | Some(Value::Null)) => Ok(Value::Null.to_string()),
         ("vault.write" | "vault.append", Some(_)) => Err(format!("`{kind}` answers nothing: leave `result` out, or send null")),

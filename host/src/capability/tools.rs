@@ -7,6 +7,7 @@ use policy::denied::Denied;
 use policy::grant::Grant;
 use policy::judge::{Destination, Granted};
 use policy::pattern::Patterns;
+use policy::task::Role;
 use policy::tier::{Clearance, Label, Tier};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -97,12 +98,26 @@ impl Act for ToolCall {
         }])
     }
 
-    fn approval(&self, world: &World, grant: &Grant, label: Label) -> Result<(), Denied> {
+    fn approval(&self, world: &World, grant: &Grant, label: Label, role: Role) -> Result<(), Denied> {
         // One that there is not is said so, and nothing is sent.
         let (Some(facts), Some(_), Some(gateway)) = (facts(world, self, grant, label), self.hints, &world.gateway) else {
             return Ok(());
         };
-        if facts.judge().class.is_free() {
+        let class = facts.judge().class;
+        if class > Class::A && role == Role::Household {
+            // What the household may do without asking is a list of its own, which is not served yet.
+            return Err(Denied {
+                rule: "household",
+                said: format!(
+                    "`{}` changes something (class {}), and a member of the household asked for it",
+                    self.tool,
+                    class.as_str()
+                ),
+                at: "requester".into(),
+                hint: "the operator may ask for it".into(),
+            });
+        }
+        if class.is_free() {
             return Ok(());
         }
         let rule = if self.batched { "approval_in_batch" } else { "approval_needed" };
@@ -117,8 +132,12 @@ impl Act for ToolCall {
     }
 
     fn seen(&self, _world: &World, _destination: Option<&str>) -> Seen {
-        let facts = vec![fact("gen_ai.operation.name", "execute_tool"), fact("gen_ai.tool.name", self.tool.clone())];
-        Seen { name: format!("execute_tool {}", self.tool), kind: SpanKind::Client, facts }
+        let mut facts = vec![fact("gen_ai.operation.name", "execute_tool")];
+        // A name that no server knows is the agent's own words.
+        let name = self.hints.map(|_| self.tool.clone());
+        facts.extend(name.clone().map(|name| fact("gen_ai.tool.name", name)));
+        let name = name.map_or_else(|| "execute_tool".to_owned(), |name| format!("execute_tool {name}"));
+        Seen { name, kind: SpanKind::Client, facts }
     }
 
     async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<Observation>, Failed> {

@@ -1,5 +1,4 @@
-//! Which tools there are. Read once and kept; read anew when it is old or its server says that it changed; never forgotten because
-//! a look failed.
+//! Which tools there are. Read once and kept; read anew when it is old; never forgotten because a look failed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

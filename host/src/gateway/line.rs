@@ -217,7 +217,13 @@ fn sorted<T>(ended: Result<T, ServiceError>) -> Ended<T> {
         Err(error) => error,
     };
     let ServiceError::TransportSend(transport) = &error else { return Ended::Broke(Broke::Sent(error.to_string())) };
-    let said = chain(transport.error.as_ref());
+    // What it answered is content of a tier that nobody has judged yet.
+    let said = match transport.error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+        Some(StreamableHttpError::UnexpectedServerResponse(_) | StreamableHttpError::Deserialize(_)) => {
+            "it answered something that is no MCP".to_owned()
+        }
+        _ => chain(transport.error.as_ref()),
+    };
     Ended::Broke(match transport.error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
         Some(StreamableHttpError::SessionExpired) => Broke::Lost(said),
         Some(StreamableHttpError::Client(error)) if error.is_connect() => Broke::NotSent(said),

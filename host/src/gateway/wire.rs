@@ -26,7 +26,9 @@ fn claimed(
     if let StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), _) = &mut answer
         && error.id.is_none()
     {
-        if in_session && error.error.message.to_lowercase().contains("session") {
+        // The codes under which servers refuse a session before they look at the request.
+        let refused = [-32600, -32000, -32001].contains(&error.error.code.0);
+        if in_session && refused && error.error.message.to_lowercase().contains("session") {
             return Err(StreamableHttpError::SessionExpired);
         }
         error.id = Some(request.id.clone());

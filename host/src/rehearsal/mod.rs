@@ -273,6 +273,7 @@ impl Rehearsal {
             tenure: Tenure { lease: 0, until },
             label: input.label,
             now: input.now,
+            role: task.role,
             parked: false,
             at,
             past,

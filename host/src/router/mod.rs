@@ -103,11 +103,13 @@ impl Trouble {
 
     /// The same with the place where it happened.
     fn at(self, place: &str) -> Self {
+        // Not every store can keep a NUL.
+        let placed = |said: String| format!("{place}: {}", said.replace('\0', "\u{fffd}"));
         match self {
             Self::Resting(said) => Self::Resting(said),
-            Self::Away(said) => Self::Away(format!("{place}: {said}")),
-            Self::Wrong(said) => Self::Wrong(format!("{place}: {said}")),
-            Self::Call(said) => Self::Call(format!("{place}: {said}")),
+            Self::Away(said) => Self::Away(placed(said)),
+            Self::Wrong(said) => Self::Wrong(placed(said)),
+            Self::Call(said) => Self::Call(placed(said)),
             Self::Midway(trouble) => trouble.at(place).midway(),
         }
     }
@@ -220,7 +222,7 @@ impl Router {
     /// A turn at the backend of the granted destination: groups with one URL share them.
     ///
     /// # Errors
-    /// The server, if others keep it busy for longer than [`PATIENCE`]: the run should not wait in memory.
+    /// The server, if others keep it busy for longer than five seconds: the run should not wait in memory.
     pub async fn turn(&self, granted: &Granted<Complete>) -> Result<Option<OwnedSemaphorePermit>, String> {
         let backend = self.groups.get(&granted.destination().name).and_then(|group| self.backends.get_key_value(&group.url));
         let Some((url, backend)) = backend else { return Ok(None) };
@@ -347,6 +349,7 @@ fn counted(mut answer: Completion, call: &Complete) -> Completion {
     }
     answer.output = answer.output.min(u64::from(u32::MAX));
     answer.input = answer.input.min(u64::from(u32::MAX));
+    answer.model = answer.model.replace('\0', "\u{fffd}");
     answer
 }
 
@@ -402,8 +405,10 @@ async fn opened(request: reqwest::RequestBuilder, deadlines: Deadlines, expected
     let body = deadlines.next(false, egress::start_of(response, 64 * 1024)).await??;
     let said = format!("it answered {status}: {}", body.trim().chars().take(300).collect::<String>());
     Err(match status.as_u16() {
-        200..=299 => Trouble::Wrong(format!("it answered `{kind}` where {expected} was due: is that a model server?")),
-        408 | 429 | 500..=599 => Trouble::Wrong(said),
+        200..=299 => Trouble::Wrong(format!("it answered `{kind}` where {expected} was due: is that a model server?")).midway(),
+        // Of something in front of the server, which may have been at work.
+        408 | 502 | 504 => Trouble::Wrong(said).midway(),
+        429 | 500..=599 => Trouble::Wrong(said),
         _ => Trouble::Call(said),
     })
 }

@@ -101,8 +101,12 @@ pub async fn recovered(db: &Db, url: String, now: Timestamp) -> Result<Option<i6
 
     db.write(move |tx| {
         Box::pin(async move {
-            let since = within!(tx, connection => sqlx::query_scalar(FORGET).bind(&url)
+            let since: Option<i64> = within!(tx, connection => sqlx::query_scalar(FORGET).bind(&url)
                 .fetch_optional(&mut **connection).await)?;
+            if since.is_none() {
+                // Whoever parks for an outage writes its row: without one, those who wait there wait for a turn.
+                return Ok(None);
+            }
             within!(tx, connection => sqlx::query(RELEASE).bind(&url).bind(now.0).bind(PAUSE)
                 .execute(&mut **connection).await.map(|_| ()))?;
             Ok(since)

@@ -81,7 +81,7 @@ async fn task(tx: &mut Tx<'_>, id: &str, now: Timestamp) -> Result<bool, StoreEr
          and not exists (select 1 from task other where other.conversation_id = task.conversation_id and other.id <> task.id)";
 
     const ANEW: &str = "update hop set status = 'pending' where status = 'parked' \
-         and task in (select id from task where conversation_id = $1)";
+         and task in (select id from task where conversation_id = $1 and status <> 'awaiting_approval')";
 
     type Texts = (String, Option<String>, Option<String>, Option<String>, String, String);
     let marked: Option<Texts> = within!(tx, connection => sqlx::query_as(MARK).bind(id).bind(now.0)

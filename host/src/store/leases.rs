@@ -160,6 +160,24 @@ pub async fn rescue(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
     .await
 }
 
+/// Gives back whatever this host works on, as it was: it drains. That is no crash.
+pub async fn give_back_all(db: &Db, now: Timestamp) -> Result<(), StoreError> {
+    const HOPS: &str = "update hop set status = 'parked' where status = 'running' \
+         and task in (select id from task where owner = $1 and status = 'running')";
+    const TASKS: &str = "update task set status = 'pending', owner = null, lease_until = null, run_at = $2, waiting_since = $2, \
+         waits_for = null where owner = $1 and status = 'running'";
+
+    let owner = db.host.clone();
+    db.write(move |tx| {
+        Box::pin(async move {
+            within!(tx, connection => sqlx::query(HOPS).bind(&owner).execute(&mut **connection).await.map(|_| ()))?;
+            within!(tx, connection => sqlx::query(TASKS).bind(&owner).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
+            ledger::assume_orphaned(tx, now).await
+        })
+    })
+    .await
+}
+
 /// Voids every lease: whoever held one is known to be gone.
 pub(super) async fn void(db: &Db, now: Timestamp) -> Result<(), StoreError> {
     const SQL: &str = concat!(

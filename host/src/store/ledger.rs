@@ -214,6 +214,18 @@ struct Aside {
     counters: String,
 }
 
+/// What was set aside under a lease that nobody holds any more.
+#[derive(sqlx::FromRow)]
+struct Orphan {
+    task: String,
+    hop: i64,
+    run: i64,
+    seq: i64,
+    lease: i64,
+    #[sqlx(flatten)]
+    aside: Aside,
+}
+
 /// Ends the reservation of a call, or notes the use of a free one; `false` if there was none to end: somebody else has ended it, and
 /// has the task.
 pub(super) async fn settle(
@@ -253,16 +265,18 @@ pub(super) async fn settle(
 
 /// Settles in full what was set aside under leases that are held by nobody any more: whether the call was charged, nobody knows.
 pub(crate) async fn assume_orphaned(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
-    const SETTLE: &str = "insert into ledger (task, hop, run, seq, lease, entry, assumed, agent, grp, tier, usd_micros, at) \
-         select task, hop, run, seq, lease, 'settle', 1, agent, grp, tier, usd_micros, $1 from reservation \
+    const SQL: &str = "delete from reservation \
          where not exists (select 1 from task where task.id = reservation.task and task.lease = reservation.lease \
-         and task.status = 'running')";
-    const DROP: &str = "delete from reservation \
-         where not exists (select 1 from task where task.id = reservation.task and task.lease = reservation.lease \
-         and task.status = 'running')";
+         and task.status = 'running') returning task, hop, run, seq, lease, agent, grp, tier, usd_micros, counters";
 
-    within!(tx, connection => sqlx::query(SETTLE).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
-    within!(tx, connection => sqlx::query(DROP).execute(&mut **connection).await.map(|_| ()))?;
+    let orphans: Vec<Orphan> = within!(tx, connection => sqlx::query_as(SQL).fetch_all(&mut **connection).await)?;
+    for Orphan { task, hop, run, seq, lease, aside } in orphans {
+        let small = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
+        let at = Position { task, hop: small(hop), run: small(run), seq: small(seq) };
+        let Aside { agent, grp, tier, usd_micros, .. } = &aside;
+        let line = Line { entry: "settle", agent, group: grp, tier, usd_micros: *usd_micros, assumed: true, usage: None };
+        append(tx, &at, lease, &line, now).await?;
+    }
     Ok(())
 }
 

@@ -81,6 +81,10 @@ pub(super) async fn retry(
     let db = &state.world.db;
     let task = letter(&state, &caller, id).await?;
     let Wish { content, again } = body::read(body, FIELDS).await?.unwrap_or_default();
+    if task.forgotten_at.is_some() {
+        let message = format!("task `{}` cannot be tried again: what it asked is forgotten", task.id);
+        return Err(ApiError::new(StatusCode::CONFLICT, "not_retryable", message, "send a new task"));
+    }
     let consent = if again { Consent::Given } else { Consent::Missing };
     let (id, by, now) = (task.id.clone(), caller.requester.clone(), id::now());
     let edited = content.is_some();

@@ -296,6 +296,7 @@ impl Start<'_> {
             now: self.now,
             trace_id: task.trace_id.clone(),
             span: spans::of_run(self.leased, at.hop, at.run),
+            role: task.role,
             parked: task.parked_at.is_some(),
             at,
             past,

@@ -69,6 +69,9 @@ impl Worker {
         if tokio::time::timeout(self.grace, async { while running.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!(event = "drain_overdue", left = running.len(), "{} hops did not end in time", running.len());
             running.shutdown().await;
+            if let Err(error) = leases::give_back_all(&self.world.db, id::now()).await {
+                tracing::error!(event = "store_unavailable", %error, "hops that did not end in time wait for the next start: {error}");
+            }
         }
         // It ends with the drain; how is nothing to anybody.
         let _ = sweeping.await;
@@ -185,6 +188,10 @@ impl Worker {
             let step = next(situation, ended.as_ref(), serves);
             // It looked like one that will be resumed, and was not reported.
             let gives_up = matches!((&ended, &step), (Err(Fault::Backend { .. }), Step::Fail(..)));
+            let busy = match &ended {
+                Err(Fault::Busy { at }) => Some(at.clone()),
+                Ok(_) | Err(_) => None,
+            };
             let finished = Finished {
                 seq: current.seq,
                 agent: current.agent.clone(),
@@ -203,7 +210,11 @@ impl Worker {
                     self.broken_off(leased).await;
                     return Ok(());
                 }
-                Some(Settled::Ended) | None => return Ok(()),
+                Some(Settled::Ended) | None => {
+                    // Now it is a row that whoever leaves can let in.
+                    busy.iter().for_each(|url| self.world.router.waits_still(url));
+                    return Ok(());
+                }
             }
         }
     }

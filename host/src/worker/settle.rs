@@ -8,7 +8,7 @@ use crate::metrics::{self, name};
 use crate::store::journal::{self, Position, Write};
 use crate::store::leases::{self, Settlement, Waits};
 use crate::store::tasks::{Leased, Trouble};
-use crate::store::{Db, StoreError, approvals, hops};
+use crate::store::{Db, StoreError, approvals, hops, ledger};
 use crate::{fault, id, telemetry};
 
 /// A hop that ended, and what follows.
@@ -57,6 +57,10 @@ pub(super) async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Resu
                     if let Step::Hop(follower) = &step {
                         hops::insert(tx, &task, seq + 1, follower, label).await?;
                     }
+                }
+                if held && ended.is_err() {
+                    // A call that its run did not live to see the end of.
+                    ledger::assume_orphaned(tx, now).await?;
                 }
                 Ok(held)
             })

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use jiff::tz::TimeZone;
 use policy::grant::Grant;
 use policy::manifest::{Ceiling, Limits, Manifest, Wants};
+use policy::task::Role;
 use policy::tier::{Label, Tier};
 use tokio::sync::{Semaphore, watch};
 
@@ -93,6 +94,7 @@ async fn hop(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Hop> {
         now: id::now(),
         trace_id: id::trace(),
         span: Place::of(&id::trace(), "bench"),
+        role: Role::Operator,
         parked: false,
     };
     Ok(Hop::new(start).await)

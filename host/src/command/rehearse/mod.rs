@@ -17,7 +17,7 @@ use crate::fleet::validate::examine_bytes;
 use crate::rehearsal::{Found, Manner, Rehearsal, Word};
 use crate::router::Router;
 use crate::store::tasks::{self, Task};
-use crate::store::{Db, StoreError, hops};
+use crate::store::{Db, StoreError, hops, revoked};
 use crate::telemetry::trace::Traces;
 use crate::vault::Vault;
 
@@ -44,6 +44,10 @@ pub(super) struct Options {
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<Exit> {
     let agent = accepted(&config, &options.file).await?;
     let db = opened(&config).await?;
+    if let Some(revoked) = revoked::all(&db).await?.into_iter().find(|revoked| revoked.digest == agent.digest) {
+        let said = format!("component {} is revoked: {}", revoked.digest, revoked.reason);
+        return Err(refused(options.file.display().to_string(), said, "nothing is replayed by it any more").into());
+    }
     let (runs, notes) = chosen(&db, &agent.manifest.id, &options).await?;
     let nowhere = tempfile::tempdir()?;
     let manner = if options.live { Manner::Ask } else { Manner::Compare };
