@@ -19,7 +19,8 @@ on_both_grounds![
     a_forgotten_task_is_left_out_and_says_so,
 ];
 
-const GRANTS: &str = "[grants.scripted]\nmodels = [\"local-p40\"]\nvault_read = [\"**\"]\nvault_write = [\"**\"]\n";
+const GRANTS: &str =
+    "[grants.scripted]\nmodels = [\"local-p40\"]\ntools = [\"*\"]\nvault_read = [\"**\"]\nvault_write = [\"**\"]\n";
 
 /// A host that serves the scripted guest too.
 async fn scripted(setup: Setup) -> Host {

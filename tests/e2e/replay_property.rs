@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use super::cli::output;
 use crate::support::fake::{Model, Order, Protocol};
 use crate::support::ground::{Ground, Store};
+use crate::support::mcp::Counting;
 use crate::support::{Host, PATIENCE, Setup, guests, names, postgres};
 
-const GRANTS: &str = "[grants.scripted]\nmodels = [\"local-p40\"]\nvault_read = [\"**\"]\nvault_write = [\"**\"]\n";
+const GRANTS: &str =
+    "[grants.scripted]\nmodels = [\"local-p40\"]\ntools = [\"*\"]\nvault_read = [\"**\"]\nvault_write = [\"**\"]\n";
 
 /// A program of the scripted guest, and when its host is killed.
 #[derive(Clone, Debug)]
@@ -49,6 +51,7 @@ fn step() -> impl Strategy<Value = Vec<String>> {
         2 => (0_u32..40).prop_map(|ms| vec!["sleep".into(), ms.to_string()]),
         4 => (prop_oneof![Just("read"), Just("write"), Just("append")], file).prop_map(move |(name, file)| word(&[name, file])),
         1 => Just(word(&["list", "**"])),
+        2 => Just(word(&["together"])),
     ]
 }
 
@@ -58,7 +61,7 @@ fn case() -> impl Strategy<Value = Case> {
     let kills = prop::collection::vec(kill, 1..3);
     let some = prop::collection::vec(step(), 4..14).prop_flat_map(|mut steps| {
         // Whatever else is drawn: time, chance, and a question that shows what was seen of them.
-        let always: [&[&str]; 6] = [&["clock"], &["sleep", "5"], &["map"], &["random"], &["model"], &["model"]];
+        let always: [&[&str]; 7] = [&["clock"], &["sleep", "5"], &["map"], &["random"], &["together"], &["model"], &["model"]];
         steps.extend(always.map(|step| step.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>()));
         Just(steps).prop_shuffle()
     });
@@ -99,11 +102,12 @@ async fn killed_runs_come_to_the_same_on_postgres() {
 async fn comes_to_the_same(ground: Ground, case: Case) {
     let (id, setup) = waiting(ground, &case).await;
     let (calm, rough) = (ground.model().await, ground.model().await);
-    let undisturbed = served_by(&calm, copy(&setup).await).start().await;
+    let (calmly, roughly) = (Counting::start().await, Counting::start().await);
+    let undisturbed = served_by(&calm, copy(&setup).await).and(&calmly.config()).start().await;
     let expected = undisturbed.task(&id, "done").await;
     let questions = timeless(&json!(calm.heard())).as_array().unwrap().clone();
 
-    let (host, kills) = killed(&rough, served_by(&rough, setup), &id, &case, &questions).await;
+    let (host, kills) = killed(&rough, served_by(&rough, setup).and(&roughly.config()), &id, &case, &questions).await;
     let task = host.task(&id, "done").await;
     for entry in kills.seen.iter().filter(|entry| entry["state"] != "started") {
         let kept = task["timeline"].as_array().unwrap().iter().find(|kept| kept["ref"] == entry["ref"]);
@@ -117,6 +121,8 @@ async fn comes_to_the_same(ground: Ground, case: Case) {
     assert_eq!(timeless(&task["output"]), timeless(&expected["output"]), "{case:?}");
     assert_eq!(timeless(&outcomes(&task)), timeless(&outcomes(&expected)), "{case:?}");
     assert_eq!(vault(&host.setup), vault(&undisturbed.setup), "{case:?}");
+    assert!(!calmly.counted().is_empty(), "{case:?}: something was done");
+    assert_eq!(roughly.counted(), calmly.counted(), "{case:?}: each effect once, under the same key");
     // The time too is what the journal says: the whole run, done once more from its first call, comes to the very same words.
     for host in [&host, &undisturbed] {
         let (code, said, complained) = output(host.setup.command(&["rehearse"]).arg(guests::corpus().join("scripted.wasm"))).await;

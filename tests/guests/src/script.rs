@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::{Brief, Outcome, answer, log, model, said, vault};
+use crate::{Brief, Outcome, answer, log, model, said, toolbox, vault};
 
 /// Every way to chance that there is: the standard library takes only one of them.
 mod chance {
@@ -102,6 +102,18 @@ pub fn play(brief: &Brief, edition: Edition) -> Result<Outcome, String> {
                 let told = vault::append(word(1), &format!("{:016x}\n", seen.world));
                 seen.told(told, |seen, reference| seen.world(&reference));
             }
+            "together" => {
+                let number = seen.world % 1000;
+                let actions = [
+                    toolbox::action("large", &serde_json::json!({ "bytes": number % 50 }), "to look"),
+                    toolbox::action("count_once", &serde_json::json!({ "n": number }), "to act"),
+                    toolbox::action("large", &serde_json::json!({ "bytes": 7 }), "to look again"),
+                ];
+                let actions: Vec<_> = actions.into_iter().flatten().collect();
+                for told in toolbox::call_all(&actions) {
+                    seen.told(told, |seen, saw| seen.world(&format!("{} {} {:?}", saw.ref_, saw.text, saw.tier)));
+                }
+            }
             "sleep" => std::thread::sleep(Duration::from_millis(word(1).parse().unwrap_or(1))),
             "clock" => {
                 let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
@@ -142,6 +154,7 @@ fn question(seen: &Seen) -> model::Request {
 /// What it asks for.
 pub fn wishes(manifest: &mut crate::Manifest) {
     manifest.wants.models.push("local-p40".into());
+    manifest.wants.tools.push("*".into());
     manifest.wants.vault_read.push("**".into());
     manifest.wants.vault_write.push("**".into());
     manifest.limits.host_calls = 200;
