@@ -13,7 +13,8 @@ use super::State;
 use super::auth::operators_only;
 use super::body::{self, schema};
 use super::error::ApiError;
-use super::tasks::{View, in_full, shown, visible, whole};
+use super::intervene::now as as_it_stands;
+use super::tasks::{View, shown, whole};
 use crate::id::{self, rfc3339};
 use crate::ingress::Caller;
 use crate::store::effects::{self, Happened};
@@ -103,8 +104,7 @@ pub(super) async fn retry(
     tracing::info!(event, task_id = id, trace_id, by, again, "dead letter {id} is tried again for {by}");
     db.bell().changed(&id);
     db.bell().ring();
-    let task = visible(db, &caller, &id).await?;
-    Ok(Json(in_full(db, &task, View::of(&caller), false).await?))
+    as_it_stands(&state, &caller, &id).await
 }
 
 /// Takes a letter from the list.
@@ -120,8 +120,7 @@ pub(super) async fn discard(
     }
     let (task_id, trace_id, by) = (&task.id, &task.trace_id, &caller.requester);
     tracing::info!(event = "letter_discarded", task_id, trace_id, by, "dead letter {task_id} was discarded by {by}");
-    let task = visible(db, &caller, task_id).await?;
-    Ok(Json(in_full(db, &task, View::of(&caller), false).await?))
+    as_it_stands(&state, &caller, task_id).await
 }
 
 /// The dead letter of that id.

@@ -58,7 +58,7 @@ fn why(task: &Task, reason: Option<&String>) -> String {
 }
 
 /// The task as it stands now.
-async fn now(state: &State, caller: &Caller, id: &str) -> Result<Json<api::Task>, ApiError> {
+pub(super) async fn now(state: &State, caller: &Caller, id: &str) -> Result<Json<api::Task>, ApiError> {
     let db = &state.world.db;
     let task = visible(db, caller, id).await?;
     Ok(Json(in_full(db, &task, View::of(caller), false).await?))

@@ -1,20 +1,7 @@
 //! Asks a priced model twice, and writes down what it was told.
 
 fn asked(question: &str) -> Result<String, String> {
-    let request = guests::model::Request {
-        group: "local-spark-coder".into(),
-        messages: vec![guests::model::Message {
-            role: guests::model::Role::User,
-            text: format!("MONEY: {question}"),
-            calls: Vec::new(),
-            answers: None,
-        }],
-        tools: Vec::new(),
-        schema: None,
-        temperature: None,
-        max_output_tokens: 100,
-        extra: Vec::new(),
-    };
+    let request = guests::question("local-spark-coder", format!("MONEY: {question}"), 100);
     guests::model::complete(&request).map(|answered| answered.text).map_err(|error| guests::said(&error))
 }
 

@@ -7,21 +7,7 @@ guests::guest!(
         manifest.limits.wall_s = 1;
     },
     |_| {
-        let request = guests::model::Request {
-            group: "local-p40".into(),
-            messages: vec![guests::model::Message {
-                role: guests::model::Role::User,
-                text: "quick".into(),
-                calls: Vec::new(),
-                answers: None,
-            }],
-            tools: Vec::new(),
-            schema: None,
-            temperature: None,
-            max_output_tokens: 10,
-            extra: Vec::new(),
-        };
-        guests::model::complete(&request).map_err(|error| guests::said(&error))?;
+        guests::model::complete(&guests::question("local-p40", "quick", 10)).map_err(|error| guests::said(&error))?;
         guests::answer("in time")
     }
 );

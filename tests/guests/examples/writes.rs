@@ -10,21 +10,7 @@ guests::guest!(
         let own = format!("inbox/drafts/note-{}.md", brief.task.id);
         let told = guests::vault::write(&own, &[("kind".into(), "test".into())], "one\n");
         let told = told.as_ref().map_or_else(guests::said, |_| "ok".into());
-        let request = guests::model::Request {
-            group: "local-p40".into(),
-            messages: vec![guests::model::Message {
-                role: guests::model::Role::User,
-                text: "and now?".into(),
-                calls: Vec::new(),
-                answers: None,
-            }],
-            tools: Vec::new(),
-            schema: None,
-            temperature: None,
-            max_output_tokens: 10,
-            extra: Vec::new(),
-        };
-        guests::model::complete(&request).map_err(|error| guests::said(&error))?;
+        guests::model::complete(&guests::question("local-p40", "and now?", 10)).map_err(|error| guests::said(&error))?;
         if brief.task.content.contains("give up") { Err("I give up".into()) } else { guests::answer(format!("the file: {told}")) }
     }
 );

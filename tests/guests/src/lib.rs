@@ -42,6 +42,19 @@ pub fn manifest(id: &str) -> Manifest {
     }
 }
 
+/// A question to a model of that group, in one message.
+pub fn question(group: &str, text: impl Into<String>, max_output_tokens: u32) -> model::Request {
+    model::Request {
+        group: group.into(),
+        messages: vec![model::Message { role: model::Role::User, text: text.into(), calls: Vec::new(), answers: None }],
+        tools: Vec::new(),
+        schema: None,
+        temperature: None,
+        max_output_tokens,
+        extra: Vec::new(),
+    }
+}
+
 /// An answer of that text.
 pub fn answer(text: impl Into<String>) -> Result<Outcome, String> {
     Ok(Outcome::Answer(Answer { text: text.into(), data: None, citations: Vec::new(), wrote: Vec::new() }))

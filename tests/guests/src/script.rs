@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::{Brief, Outcome, answer, log, model, said, toolbox, vault};
+use crate::{Brief, Outcome, answer, log, model, question, said, toolbox, vault};
 
 /// Every way to chance that there is: the standard library takes only one of them.
 mod chance {
@@ -73,7 +73,7 @@ pub fn play(brief: &Brief, edition: Edition) -> Result<Outcome, String> {
         let word = |at: usize| step.get(at).map_or("", String::as_str);
         match word(0) {
             "model" => {
-                let told = model::complete(&question(&seen));
+                let told = model::complete(&question("local-p40", seen.words(), 10));
                 seen.told(told, |seen, reply| seen.world(&format!("{} {} {:?}", reply.ref_, reply.text, reply.usage)));
             }
             "read" => {
@@ -137,18 +137,6 @@ pub fn play(brief: &Brief, edition: Edition) -> Result<Outcome, String> {
         }
     }
     answer(format!("{} steps, {}{signature}", steps.len(), seen.words()))
-}
-
-fn question(seen: &Seen) -> model::Request {
-    model::Request {
-        group: "local-p40".into(),
-        messages: vec![model::Message { role: model::Role::User, text: seen.words(), calls: Vec::new(), answers: None }],
-        tools: Vec::new(),
-        schema: None,
-        temperature: None,
-        max_output_tokens: 10,
-        extra: Vec::new(),
-    }
 }
 
 /// What it asks for.
