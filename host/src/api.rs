@@ -75,6 +75,8 @@ pub struct Hop {
     pub seq: u32,
     pub agent: String,
     pub digest: Option<String>,
+    /// The agent's own word for that component.
+    pub version: Option<String>,
     pub status: String,
     pub run: u32,
     pub outcome: Option<Value>,

@@ -270,7 +270,8 @@ impl Ingress {
     fn known_agent(&self, envelope: &Envelope) -> Result<(), Refused> {
         match &envelope.target_agent {
             Some(agent) if !self.fleet.serves(agent) => {
-                let loaded: Vec<&str> = self.fleet.agents().map(|agent| agent.manifest.id.as_str()).collect();
+                let agents = self.fleet.agents();
+                let loaded: Vec<&str> = agents.iter().map(|agent| agent.manifest.id.as_str()).collect();
                 Err(Refused::UnknownAgent { agent: agent.clone(), loaded: loaded.join(", ") })
             }
             Some(_) | None => Ok(()),

@@ -40,6 +40,7 @@ pub mod config;
 // The words that cross the border.
 pub mod api;
 pub mod envelope;
+pub mod markup;
 pub mod id;
 // Where a test may end it.
 pub mod fault;

@@ -29,12 +29,16 @@ pub mod name {
     pub const TASKS: &str = "tasks_total";
     /// Refusals, by agent and rule.
     pub const DENIED: &str = "denied_total";
+    /// Secrets of the host that were found in what a run asked or was told, and replaced, by agent.
+    pub const SECRETS: &str = "secrets_masked_total";
     /// Duration of host calls, by kind.
     pub const HOST_CALL_SECONDS: &str = "host_call_duration_seconds";
     /// Bytes of arguments and results written to the journal.
     pub const JOURNAL_BYTES: &str = "journal_bytes_total";
     /// From the request for an instance to its first instruction.
     pub const INSTANCE_SECONDS: &str = "instance_start_seconds";
+    /// Files that were looked at and may not serve, by agent.
+    pub const AGENTS_REJECTED: &str = "agent_rejected_total";
     /// 1 for each agent that serves, by agent and digest.
     pub const LOADED: &str = "agent_loaded";
     /// 1 if the last call to a group's server was answered, by group.

@@ -33,7 +33,7 @@ async fn bad_agent_files_are_named_and_the_rest_serves() {
         ("garbage.wasm", "is not WebAssembly at all"),
         ("core.wasm", "is a core WebAssembly module, not a component"),
         ("empty.wasm", "is a component of another world"),
-        ("dozes.wasm", "`describe` failed: it takes longer than 5s"),
+        ("dozes.wasm", "`describe` failed: it waits, and a description needs no time"),
         ("limitless.wasm", "limits.cpu_ms is missing"),
         ("escapes.wasm", "imports `wasi:keyvalue/store@0.1.0`, which no agent gets"),
         ("tools.wasm", "imports `homeaiops:agent/tools@0.1.0` but does not ask for it: add `tools` to [wants]"),

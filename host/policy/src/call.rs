@@ -1,5 +1,6 @@
 //! One type per host function: what an agent asked for, parsed once. What is judged here is what is hashed, shown and sent.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::class::Hints;
@@ -8,7 +9,7 @@ use crate::grant::Grant;
 use crate::task::words;
 
 /// A call that passes through the host's one path.
-pub trait Call: Clone + Send + Sync + Serialize + 'static {
+pub trait Call: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
     /// `interface.function`, stable: part of the fingerprint and a metric label.
     const KIND: &'static str;
 
@@ -17,6 +18,9 @@ pub trait Call: Clone + Send + Sync + Serialize + 'static {
     /// # Errors
     /// [`Denied`] with the smallest edit.
     fn within(&self, grant: &Grant) -> Result<(), Denied>;
+
+    /// Takes over from the call that this one was read anew from what is no part of its request.
+    fn beside(&mut self, _original: &Self) {}
 }
 
 words! {
@@ -127,6 +131,11 @@ impl Call for ToolCall {
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.uses(&self.tool)
+    }
+
+    fn beside(&mut self, original: &Self) {
+        self.batched = original.batched;
+        self.hints = original.hints;
     }
 }
 

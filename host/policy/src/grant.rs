@@ -22,6 +22,7 @@ pub struct Grant {
     floor: Class,
     local_only: bool,
     limits: Limits,
+    usd_per_task: Option<f64>,
 }
 
 /// A list wanted by the manifest and the operator's for the same key: both must cover.
@@ -95,6 +96,7 @@ impl Grant {
                 floor: Class::named(&manifest.class_floor).unwrap_or(Class::D),
                 local_only: manifest.local_only,
                 limits: manifest.limits,
+                usd_per_task: ceiling.cost_usd_per_task,
             }),
             _ => Err(complaints),
         }
@@ -160,6 +162,14 @@ impl Grant {
         agent != self.agent && self.handoff.covers(agent)
     }
 
+    /// The patterns by which the list of that key covers a name: the manifest's, and the operator's.
+    #[must_use]
+    pub fn lines(&self, key: &str, name: &str) -> Option<(&str, &str)> {
+        let list = [&self.models, &self.tools, &self.vault_read, &self.vault_write, &self.handoff];
+        let list = list.into_iter().find(|list| list.key == key)?;
+        Some((list.wanted.covering(name)?, list.allowed.covering(name)?))
+    }
+
     /// Highest label that its runs may reach.
     #[must_use]
     pub fn clearance(&self) -> Tier {
@@ -182,6 +192,12 @@ impl Grant {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// US dollars of one task at which it may still spend, if its operator set any.
+    #[must_use]
+    pub fn usd_per_task(&self) -> Option<f64> {
+        self.usd_per_task
     }
 
     /// Whose grant this is.

@@ -121,6 +121,13 @@ impl Manifest {
         }
     }
 
+    /// The same, with what no manifest asks for as it stands in the ceiling of now.
+    #[must_use]
+    pub fn asked_above(&self, held: &Ceiling) -> Ceiling {
+        let Ceiling { clearance, cost_usd_per_task, .. } = *held;
+        Ceiling { clearance, escalate_to: held.escalate_to.clone(), cost_usd_per_task, ..self.asked() }
+    }
+
     /// Everything that is missing or malformed, each naming its key and the edit. Empty if the manifest is complete.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
@@ -186,8 +193,9 @@ pub struct Ceiling {
     pub approvals: bool,
     /// Patterns of agents that it may hand to.
     pub handoff: Vec<String>,
-    /// Money for one task, in US dollars.
-    pub cost_usd_per_task: f64,
+    /// Most money of one task, in US dollars, at which it may still spend; without it only the caps of all agents hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd_per_task: Option<f64>,
 }
 
 impl Default for Ceiling {
@@ -202,7 +210,7 @@ impl Default for Ceiling {
             clearance: Tier::Internal,
             approvals: false,
             handoff: Vec::new(),
-            cost_usd_per_task: 0.0,
+            cost_usd_per_task: None,
         }
     }
 }

@@ -42,6 +42,12 @@ impl Patterns {
         self.set.is_match(name)
     }
 
+    /// The pattern, as written, by which `name` is covered: the first that does.
+    #[must_use]
+    pub fn covering(&self, name: &str) -> Option<&str> {
+        self.set.matches(name).first().and_then(|at| self.texts.get(*at)).map(String::as_str)
+    }
+
     /// Whether everything that `pattern` could cover is covered here: decided by a stand-in for each wildcard, so that a `*` here
     /// is never taken to span a `**` there. Only load-time advice rests on this; calls are matched against both sides.
     #[must_use]

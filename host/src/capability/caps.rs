@@ -4,6 +4,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan, Zoned};
 use policy::denied::Denied;
+use policy::grant::Grant;
 use policy::task::Timestamp;
 
 use super::Stop;
@@ -42,12 +43,13 @@ impl Caps {
     }
 
     /// What a call of that agent for that task must keep, in the order in which the counters are always taken.
-    pub(super) fn of_call(&self, task: &str, agent: &str, now: Timestamp) -> Vec<Cap> {
+    pub(super) fn of_call(&self, task: &str, grant: &Grant, now: Timestamp) -> Vec<Cap> {
+        let agent = grant.agent();
         let now = self.at(now);
         let (day, week) = (now.date().to_string(), now.date().iso_week_date());
         let cap = |scope, period: String, most| Cap { scope, period, most };
         vec![
-            cap(Scope::Task, task.to_owned(), self.task),
+            cap(Scope::Task, task.to_owned(), grant.usd_per_task().map_or(self.task, |usd| self.task.min(micros(usd)))),
             cap(Scope::Agent, format!("{agent} {day}"), self.agent),
             cap(Scope::Day, day, self.day),
             cap(Scope::Week, format!("{}-W{:02}", week.year(), week.week()), self.week),
@@ -55,9 +57,11 @@ impl Caps {
     }
 
     /// What follows from a cap that is reached: a task's own is told to the agent, any other is over by itself.
-    pub(super) fn refused(&self, over: &OverCap, bound: u64, now: Timestamp) -> Refused {
+    pub(super) fn refused(&self, over: &OverCap, grant: &Grant, bound: u64, now: Timestamp) -> Refused {
         let OverCap { cap, used } = over;
+        let at = if cap.scope == Scope::Task && cap.most < self.task { grant.at() } else { "[caps]" };
         let (key, what) = match cap.scope {
+            Scope::Task if cap.most < self.task => ("cost_usd_per_task", "this task"),
             Scope::Task => ("per_task_usd", "this task"),
             Scope::Agent => ("per_agent_daily_usd", "this agent today"),
             Scope::Day => ("global_daily_usd", "today"),
@@ -72,7 +76,7 @@ impl Caps {
         // Longer than the whole period allows: it would wait for ever.
         if cap.scope == Scope::Task || bound > cap.most {
             let hint = format!("ask for fewer tokens, or raise {key} there");
-            return Refused::Denied(Denied { rule: "cap", said, at: "[caps]".into(), hint });
+            return Refused::Denied(Denied { rule: "cap", said, at: at.into(), hint });
         }
         Refused::Waits(Stop::Budget { said, pause: self.left(cap.scope, now) })
     }
@@ -113,12 +117,44 @@ fn usd(micros: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use policy::manifest::{Ceiling, Limits, Manifest, Wants};
+
     use super::*;
 
     fn caps() -> Caps {
         let zone = TimeZone::get("America/New_York").expect("it is built in");
         let usd = config::Caps { per_task_usd: 5.0, per_agent_daily_usd: 10.0, global_daily_usd: 30.0, global_weekly_usd: 100.0 };
         Caps::of(&usd, zone)
+    }
+
+    fn grant() -> Grant {
+        let limits = Limits {
+            memory_mib: 1,
+            cpu_ms: 1,
+            wall_s: 1,
+            host_calls: 1,
+            output_tokens: 1,
+            usd_micros: 1,
+            journal_kib: 1,
+            log_kib: 1,
+        };
+        let manifest = Manifest {
+            id: "scout".into(),
+            name: String::new(),
+            emoji: String::new(),
+            version: String::new(),
+            purpose: String::new(),
+            mode: String::new(),
+            local_only: false,
+            class_floor: "a".into(),
+            wants: Wants::default(),
+            limits,
+            persona: String::new(),
+            examples: Vec::new(),
+            extra: Vec::new(),
+        };
+        let ceiling = Ceiling { cost_usd_per_task: Some(2.0), ..Ceiling::default() };
+        Grant::effective(&manifest, &ceiling, &limits, "[grants.scout] in host.toml").expect("it wants nothing")
     }
 
     fn moment(text: &str) -> Timestamp {
@@ -129,7 +165,7 @@ mod tests {
     fn days_and_weeks_are_the_operators() {
         // A Sunday evening in New York, Monday already by UTC.
         let now = moment("2026-11-23T03:30:00Z");
-        let periods: Vec<String> = caps().of_call("T", "scout", now).into_iter().map(|cap| cap.period).collect();
+        let periods: Vec<String> = caps().of_call("T", &grant(), now).into_iter().map(|cap| cap.period).collect();
         assert_eq!(periods, ["T", "scout 2026-11-22", "2026-11-22", "2026-W47"]);
         let hour = 3_600_000;
         assert_eq!((caps().left(Scope::Day, now), caps().left(Scope::Week, now)), (hour * 3 / 2, hour * 3 / 2));
@@ -143,8 +179,20 @@ mod tests {
     fn what_no_period_could_pay_is_refused_at_once() {
         let over = |most| OverCap { cap: Cap { scope: Scope::Day, period: "2026-11-22".into(), most }, used: 10 };
         let now = moment("2026-11-22T12:00:00Z");
-        assert!(matches!(caps().refused(&over(100), 95, now), Refused::Waits(Stop::Budget { pause, .. }) if pause > 0));
-        let Refused::Denied(denied) = caps().refused(&over(100), 101, now) else { panic!("it would wait for ever") };
+        assert!(matches!(caps().refused(&over(100), &grant(), 95, now), Refused::Waits(Stop::Budget { pause, .. }) if pause > 0));
+        let Refused::Denied(denied) = caps().refused(&over(100), &grant(), 101, now) else { panic!("it would wait for ever") };
         assert!(denied.said.starts_with("global_daily_usd = 0.000100 USD: 0.000010 USD are used"), "{denied}");
+    }
+    #[test]
+    fn an_agents_own_cap_of_a_task_is_the_lower_one_and_names_its_line() {
+        let now = moment("2026-11-22T12:00:00Z");
+        let cap = caps().of_call("T", &grant(), now).remove(0);
+        assert_eq!((cap.scope, cap.most), (Scope::Task, 2_000_000));
+        let over = OverCap { cap, used: 1_999_999 };
+        let Refused::Denied(denied) = caps().refused(&over, &grant(), 5, now) else { panic!("a task's cap is told at once") };
+        assert!(
+            denied.said.starts_with("cost_usd_per_task = 2.000000 USD") && denied.at == "[grants.scout] in host.toml",
+            "{denied:?}"
+        );
     }
 }

@@ -164,9 +164,45 @@ pub(crate) fn link_empty_wasi<T: WasiView + 'static>(linker: &mut Linker<T>) -> 
     Ok(())
 }
 
+/// The name under which guests import the monotonic clock; a later patch version finds it too.
+const MONOTONIC: &str = "wasi:clocks/monotonic-clock@0.2.6";
+
+/// A monotonic clock that always shows its beginning, and on which nobody can wait.
+pub(crate) fn link_no_time<T: 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    let waits = || wasmtime::Error::msg("it waits, and a description needs no time");
+    let mut monotonic = linker.instance(MONOTONIC)?;
+    monotonic.func_wrap("now", |_, (): ()| Ok((0_u64,)))?;
+    monotonic.func_wrap("resolution", |_, (): ()| Ok((1_000_000_u64,)))?;
+    for name in ["subscribe-duration", "subscribe-instant"] {
+        monotonic.func_wrap(name, move |_, (_,): (u64,)| -> wasmtime::Result<(Resource<DynPollable>,)> { Err(waits()) })?;
+    }
+    Ok(())
+}
+
+/// A monotonic clock that nothing real moves: whoever waits has waited.
+pub(crate) fn link_own_time<T: 'static>(
+    linker: &mut Linker<T>,
+    own: impl Fn(&mut T) -> (&GuestClock, &mut ResourceTable) + Copy + Send + Sync + 'static,
+) -> wasmtime::Result<()> {
+    let waited = move |state: &mut T, nanoseconds: u64| -> wasmtime::Result<(Resource<DynPollable>,)> {
+        let (clock, table) = own(state);
+        clock.advance(clock.now().plus(i64::try_from(nanoseconds.div_ceil(1_000_000)).unwrap_or(i64::MAX)));
+        let past = table.push(Past)?;
+        Ok((subscribe(table, past)?,))
+    };
+    let mut monotonic = linker.instance(MONOTONIC)?;
+    monotonic.func_wrap("now", move |mut store, (): ()| Ok((own(store.data_mut()).0.monotonic(),)))?;
+    monotonic.func_wrap("resolution", |_, (): ()| Ok((1_000_000_u64,)))?;
+    monotonic.func_wrap("subscribe-duration", move |mut store, (nanoseconds,): (u64,)| waited(store.data_mut(), nanoseconds))?;
+    monotonic.func_wrap("subscribe-instant", move |mut store, (when,): (u64,)| {
+        let left = when.saturating_sub(own(store.data_mut()).0.monotonic());
+        waited(store.data_mut(), left)
+    })
+}
+
 /// The monotonic clock of a hop: it stands still but for what the hop waits for.
 pub(super) fn link_time(linker: &mut Linker<Hop>) -> wasmtime::Result<()> {
-    let mut monotonic = linker.instance("wasi:clocks/monotonic-clock@0.2.6")?;
+    let mut monotonic = linker.instance(MONOTONIC)?;
     monotonic.func_wrap("now", |store, (): ()| Ok((store.data().clock.monotonic(),)))?;
     monotonic.func_wrap("resolution", |_, (): ()| Ok((1_000_000_u64,)))?;
     monotonic.func_wrap_async("subscribe-duration", |mut store, (nanoseconds,): (u64,)| {

@@ -1,4 +1,4 @@
-//! What an instance has used of its limits.
+//! What a run has used of the limits of its manifest, and what one instance may take of this machine whatever its manifest says.
 
 use wasmtime::ResourceLimiter;
 
@@ -21,42 +21,71 @@ pub struct Spent {
     pub replay_ms: u64,
 }
 
-/// All linear memories of one instance together, and its tables.
+/// Core instances that one component may be made of. One that componentize-py makes has 38.
+pub const MOST_INSTANCES: u32 = 64;
+/// Linear memories of one component.
+pub const MOST_MEMORIES: u32 = 4;
+/// Tables of one component.
+pub const MOST_TABLES: u32 = 32;
+/// Elements of all its tables together.
+pub const MOST_ELEMENTS: u32 = 100_000;
+/// Handles of streams, pollables and the like that one run may hold at once.
+pub const MOST_HANDLES: usize = 4096;
+
+/// What one instance may take of this machine: all its linear memories together, and all its tables.
 #[derive(Debug)]
-pub struct Memory {
+pub struct Room {
     most: usize,
-    used: usize,
-    refused: bool,
+    bytes: usize,
+    elements: usize,
+    refused: Option<String>,
 }
 
-impl Memory {
+impl Room {
     /// At most so many MiB.
     #[must_use]
     pub fn mib(most: u64) -> Self {
-        Self { most: usize::try_from(most).unwrap_or(usize::MAX).saturating_mul(1024 * 1024), used: 0, refused: false }
+        let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_mul(1024 * 1024);
+        Self { most, bytes: 0, elements: 0, refused: None }
     }
-}
 
-impl Memory {
     /// What was refused, if something was.
     #[must_use]
-    pub fn refusal(&self) -> Option<String> {
-        self.refused.then(|| format!("memory_mib = {}: the agent wanted more than that", self.most >> 20))
+    pub fn refusal(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 }
 
-impl ResourceLimiter for Memory {
+impl ResourceLimiter for Room {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.used.saturating_sub(current).saturating_add(desired);
+        let total = self.bytes.saturating_sub(current).saturating_add(desired);
         if total > self.most {
-            self.refused = true;
+            self.refused = Some(format!("memory_mib = {}: the agent wanted more than that", self.most >> 20));
             return Ok(false);
         }
-        self.used = total;
+        self.bytes = total;
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= 100_000)
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.elements.saturating_sub(current).saturating_add(desired);
+        if total > MOST_ELEMENTS as usize {
+            self.refused = Some(format!("tables = {MOST_ELEMENTS} elements: the agent wanted more than that"));
+            return Ok(false);
+        }
+        self.elements = total;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        MOST_INSTANCES as usize
+    }
+
+    fn memories(&self) -> usize {
+        MOST_MEMORIES as usize
+    }
+
+    fn tables(&self) -> usize {
+        MOST_TABLES as usize
     }
 }

@@ -23,6 +23,7 @@ impl log::Host for Hop {
 impl Hop {
     /// One line of the guest. It may hold anything that the run has read.
     pub(crate) fn say(&mut self, level: &str, text: String) -> Result<(), Stop> {
+        let text = self.clean("a log line", text);
         self.remember(&text)?;
         if self.replays() {
             return Ok(());

@@ -22,6 +22,7 @@ mod record;
 mod rehearse;
 mod replay;
 mod schema;
+mod secrets;
 mod spans;
 mod told;
 mod tools;
@@ -42,6 +43,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::gateway::Gateway;
 use crate::id;
+use crate::markup::Links;
 use crate::router::Router;
 use crate::store::Db;
 use crate::store::journal::{Past, Position};
@@ -49,14 +51,15 @@ use crate::telemetry::trace::{Place, Traces};
 use crate::vault::Vault;
 
 pub use caps::Caps;
-pub(crate) use clock::link_empty_wasi;
 pub use clock::{GuestClock, Stream};
+pub(crate) use clock::{link_empty_wasi, link_no_time, link_own_time};
 pub use draft::Draft;
-pub use limits::{Memory, Spent};
+pub use limits::{MOST_ELEMENTS, MOST_HANDLES, MOST_INSTANCES, MOST_MEMORIES, MOST_TABLES, Room, Spent};
 pub use live::{Doing, Live, What};
 pub(crate) use model::tier;
 pub(crate) use opening::fingerprint;
 pub use rehearse::{Ask, Beyond, Made};
+pub use secrets::Secrets;
 pub use told::told;
 
 /// Length of one epoch: the grain of the CPU limit.
@@ -77,6 +80,10 @@ pub struct World {
     pub executing: Arc<Semaphore>,
     /// What may be spent.
     pub caps: Caps,
+    /// Where links in what agents write may lead.
+    pub links: Links,
+    /// What no run may see.
+    pub secrets: Secrets,
     /// Who watches runs as they go.
     pub live: Live,
     /// Where spans go.
@@ -163,8 +170,8 @@ pub struct Hop {
     pub waited: bool,
     /// Held while the guest executes, given back while it waits.
     pub permit: Option<OwnedSemaphorePermit>,
-    /// Its linear memories.
-    pub memory: Memory,
+    /// What it takes of this machine.
+    pub room: Room,
     /// WASI with nothing in it.
     pub wasi: WasiCtx,
     /// Its handles.
@@ -293,9 +300,9 @@ impl Hop {
             parked: start.parked,
             waited: false,
             permit,
-            memory: Memory::mib(limits.memory_mib),
+            room: Room::mib(limits.memory_mib),
             wasi: WasiCtx::default(),
-            table: ResourceTable::new(),
+            table: handles(),
         }
     }
 
@@ -354,6 +361,13 @@ impl Hop {
     fn thaw(&mut self, left: Duration) {
         self.deadline.send_replace(Instant::now() + left);
     }
+}
+
+/// An empty table of handles, with an end.
+pub(crate) fn handles() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MOST_HANDLES);
+    table
 }
 
 impl WasiView for Hop {

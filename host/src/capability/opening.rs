@@ -8,10 +8,19 @@ use super::{Hop, Stop};
 use crate::id;
 use crate::store::journal::Opening;
 
-/// Takes the next place in the journal for a call.
-pub(super) fn open<C: Act>(hop: &mut Hop, call: &C) -> Result<Opening, Stop> {
-    let request = serde_json_canonicalizer::to_string(call).map_err(|error| Stop::Store(error.to_string()))?;
+/// Takes the next place in the journal for a call, which is freed of the host's secrets before anybody looks at it.
+pub(super) fn open<C: Act>(hop: &mut Hop, call: &mut C) -> Result<Opening, Stop> {
+    let mut request = canonical(call)?;
+    if let Some(mut clean) = hop.cleaned(C::KIND, call, &request)? {
+        clean.beside(call);
+        request = canonical(&clean)?;
+        *call = clean;
+    }
     place::<C>(hop, request)
+}
+
+fn canonical<C: Act>(call: &C) -> Result<String, Stop> {
+    serde_json_canonicalizer::to_string(call).map_err(|error| Stop::Store(error.to_string()))
 }
 
 /// The next place in the journal, within the limits of the run.

@@ -48,7 +48,7 @@ pub async fn perform_all<C: Act>(hop: &mut Hop, calls: Vec<C>) -> Result<Vec<Ans
     let label = hop.label;
     let mut members = Vec::with_capacity(calls.len());
     for mut call in calls {
-        let opening = Opening { label, ..open(hop, &call)? };
+        let opening = Opening { label, ..open(hop, &mut call)? };
         members.push(match replayed::<C>(hop, &opening)? {
             Replayed::Answer(answer) => Member::Past(answer),
             Replayed::Live(first_at) => {
@@ -191,7 +191,7 @@ fn capped<C: Act>(hop: &Hop, admitted: Vec<Admitted<'_, C>>, over: &OverCap) {
             trip.candidates.push_front(destination.clone());
             continue;
         };
-        let last = match hop.world.caps.refused(over, reservation.usd_micros, id::now()) {
+        let last = match hop.world.caps.refused(over, &hop.grant, reservation.usd_micros, id::now()) {
             Refused::Denied(denied) => Err(denied.into()),
             Refused::Waits(stop) => Ok(stop),
         };
@@ -270,7 +270,7 @@ fn reserved<C: Act>(hop: &Hop, granted: Granted<C>, together: &mut Bound) -> Res
         agent: hop.grant.agent().to_owned(),
         group: granted.destination().name.clone(),
         tier: hop.label.tier,
-        caps: hop.world.caps.of_call(&hop.at.task, hop.grant.agent(), id::now()),
+        caps: hop.world.caps.of_call(&hop.at.task, &hop.grant, id::now()),
     });
     Ok((granted, reservation))
 }
@@ -378,7 +378,7 @@ async fn arrived<C: Act>(
             return Ok(());
         }
         Failed::Backend { said, at, asked } => {
-            let stop = Stop::Backend { said, at, asked };
+            let stop = Stop::Backend { said: hop.clean("an error", said), at, asked };
             trip.tried(&destination, "backend", Ok(stop.clone()));
             if trip.opening.effect == Effect::Once {
                 // Nothing was sent: whoever makes it again must not take it for one that may have happened.

@@ -5,6 +5,7 @@ use policy::call::{CallError, Effect};
 use policy::judge::Destination;
 use policy::tier::Label;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::act::{Act, Reply, Told};
 use super::perform::{Answered, passed};
@@ -36,13 +37,13 @@ pub(super) struct Ended<A> {
 
 /// Records how a call ended; a refusal is a result like any other.
 pub(super) async fn recorded<C: Act>(hop: &mut Hop, call: Option<&C>, ended: Ended<C::Answer>) -> Result<Answered<C>, Stop> {
-    let Ended { opening, tries, how, bill } = ended;
+    let Ended { opening, tries, mut how, bill } = ended;
     passed("result", opening.kind);
     let broken = |error: serde_json::Error| Stop::Store(error.to_string());
-    let (state, answer) = match &how {
-        Ok((reply, _)) => ("done", serde_json::to_string(&reply.answer).map_err(broken)?),
-        Err(error @ CallError::Denied { .. }) => ("denied", serde_json::to_string(error).map_err(broken)?),
-        Err(error) => ("failed", serde_json::to_string(error).map_err(broken)?),
+    let (state, answer) = match &mut how {
+        Ok((reply, _)) => ("done", written(hop, opening.kind, &mut reply.answer)?),
+        Err(error @ CallError::Denied { .. }) => ("denied", written(hop, opening.kind, error)?),
+        Err(error) => ("failed", written(hop, opening.kind, error)?),
     };
     if let Ok((reply, destination)) = &how {
         let read = Label { tier: reply.tier.max(destination.yields), tainted: destination.untrusted };
@@ -104,6 +105,15 @@ pub(super) async fn recorded<C: Act>(hop: &mut Hop, call: Option<&C>, ended: End
             Ok(Err(error))
         }
     }
+}
+
+/// What is told, freed of the host's secrets, and the same as JSON.
+fn written<T: Serialize + DeserializeOwned>(hop: &Hop, kind: &str, told: &mut T) -> Result<String, Stop> {
+    let broken = |error: serde_json::Error| Stop::Store(error.to_string());
+    let written = serde_json::to_string(told).map_err(broken)?;
+    let Some(clean) = hop.cleaned(&format!("the answer of {kind}"), told, &written)? else { return Ok(written) };
+    *told = clean;
+    serde_json::to_string(told).map_err(broken)
 }
 
 /// Counts what a model used against the limits of the run.

@@ -14,6 +14,7 @@ use super::perform::perform;
 use super::wit::homeaiops::agent::{types, vault as wit};
 use super::{Hop, World};
 use crate::id;
+use crate::markup::Eyes;
 use crate::store::artefacts::{self, Artefact, Wrote};
 use crate::vault::{Author, File, Vault, VaultError};
 
@@ -208,11 +209,13 @@ impl wit::Host for Hop {
         front_matter: Vec<(String, String)>,
         body: String,
     ) -> wasmtime::Result<Result<String, types::Error>> {
+        let body = self.world.links.harmless(&body, Eyes::Owner);
         let call = VaultWrite { path, front_matter, body };
         Ok(perform(self, call).await?.map_err(error).map(|told| told.reference))
     }
 
     async fn append(&mut self, path: String, text: String) -> wasmtime::Result<Result<String, types::Error>> {
+        let text = self.world.links.harmless(&text, Eyes::Owner);
         Ok(perform(self, VaultAppend { path, text }).await?.map_err(error).map(|told| told.reference))
     }
 }

@@ -86,7 +86,7 @@ pub(super) async fn run(mut config: Config, options: Options) -> anyhow::Result<
 
 /// Posts the task, tells of each hop as it comes, and prints the report and the note.
 async fn show(base: &str, content: &str, vault: &std::path::Path, drain: &CancellationToken) -> anyhow::Result<()> {
-    let client = Client::new(std::iter::once(base))?;
+    let client = Client::new(std::iter::once(base), &[])?;
     println!("POST /inbox  {content:?}\n");
     let envelope = serde_json::json!({ "task_id": "demo", "source": "cli", "content": content });
     let response = client.post(&format!("{base}/inbox"))?.json(&envelope).send().await?;

@@ -9,12 +9,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::capability::{Caps, Live, World};
+use crate::capability::{Caps, Live, Secrets, World};
 use crate::config::Config;
 use crate::egress::{Client, otlp};
 use crate::fleet::Fleet;
 use crate::gateway::Gateway;
 use crate::ingress::{Backlog, Ingress};
+use crate::markup::Links;
 use crate::metrics;
 use crate::router::Router;
 use crate::runtime::engine::{self, Cache, Size};
@@ -41,11 +42,11 @@ impl House {
         let vault = Vault::open(&config.vault)?;
         let (engine, cache) = sandbox(&config)?;
         let config = Arc::new(config);
-        let fleet = Arc::new(Fleet::load(&engine, &cache, &config, revoked::all(&db).await?).await);
-        fleet.keep(&db).await?;
+        let fleet = Arc::new(Fleet::load(&engine, &cache, &config, &db, revoked::all(&db).await?).await?);
         let tools = config.mcp.iter().map(|mcp| mcp.url.as_str());
         let collector = std::iter::once(config.telemetry.otlp_endpoint.as_str());
-        let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()).chain(collector).chain(tools))?;
+        let urls = config.inference.groups.values().map(|group| group.url.as_str()).chain(collector).chain(tools);
+        let client = Client::new(urls, &config.egress.private)?;
         let traces = match config.telemetry.otlp_endpoint.is_empty() {
             true => Traces::default(),
             false => Traces::to(otlp::exporter(&config.telemetry, client.clone())?),
@@ -59,6 +60,8 @@ impl House {
             router: Arc::new(Router::new(&config.inference, client)),
             executing: Arc::new(Semaphore::new(config.server.workers)),
             caps: Caps::of(&config.caps, TimeZone::get(&config.server.timezone)?),
+            secrets: Secrets::of(&config.secrets()),
+            links: Links::to(&config.links.hosts, &config.server.public_url)?,
             live: Live::new(),
             traces: traces.clone(),
         };
@@ -78,6 +81,7 @@ impl House {
         let routes = surface::routes(State { drain: drain.clone(), ..self.state });
         let serving = axum::serve(listener, routes).with_graceful_shutdown(drain.clone().cancelled_owned());
         let (grace, traces) = (self.worker.grace, self.worker.world.traces.clone());
+        tokio::spawn(self.worker.fleet.clone().watch(drain.clone()));
         let worker = tokio::spawn(self.worker.run(drain.clone()));
         // A connection that stalls in the middle of a request must not keep the process alive.
         let overdue = async {

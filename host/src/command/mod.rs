@@ -8,11 +8,13 @@ mod backup;
 mod bench;
 mod demo;
 mod doctor;
+mod explain;
 mod house;
 mod migrate;
 mod model_server;
 mod rehearse;
 mod revoke;
+mod rollback;
 mod serve;
 mod validate;
 
@@ -49,26 +51,15 @@ enum Command {
     Validate {
         #[command(flatten)]
         settings: Settings,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-        /// The components.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
+        #[command(flatten)]
+        validate: validate::Options,
     },
     /// Show the agents of the configured folder, and their grants.
     Agents {
         #[command(flatten)]
         settings: Settings,
-        /// `list`, which is also what happens without a word, or `revoke`: this component must not run any more.
-        #[arg(value_parser = ["list", "revoke"])]
-        what: Option<String>,
-        /// The component to revoke: its digest, or the first 12 digits of it or more.
-        #[arg(required_if_eq("what", "revoke"))]
-        digest: Option<String>,
-        /// Why it is revoked, for whoever reads it later.
-        #[arg(long, requires = "digest")]
-        reason: Option<String>,
+        #[command(subcommand)]
+        command: Option<Fleet>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -122,6 +113,50 @@ enum Command {
     },
     /// Print every setting with its default.
     Config,
+}
+
+#[derive(Debug, Subcommand)]
+enum Fleet {
+    /// Show them: what happens without a word, too.
+    List {
+        #[command(flatten)]
+        settings: Settings,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether an agent may make a call, and by which line.
+    Explain {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        explain: explain::Options,
+    },
+    /// Let an agent go back to a component that served before.
+    Rollback {
+        #[command(flatten)]
+        settings: Settings,
+        /// Which agent.
+        id: String,
+        /// The component, by the first digits of its digest; without it, the one that served before.
+        digest: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// This component must not run any more.
+    Revoke {
+        #[command(flatten)]
+        settings: Settings,
+        /// Its digest, or the first 12 digits of it or more.
+        digest: String,
+        /// Why it is revoked, for whoever reads it later.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Flags that win over variables and the file.
@@ -185,11 +220,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Serve { settings } => serve::run(settings.load()?).await,
         Command::Demo { settings, demo } => demo::run(settings.load()?, demo).await,
-        Command::Validate { settings, json, files } => validate::run(&settings.load()?, &files, json).await,
-        Command::Agents { settings, what, digest: Some(digest), reason, json, .. } if what.as_deref() == Some("revoke") => {
-            revoke::run(&settings.load()?, &digest, reason, json).await
-        }
-        Command::Agents { settings, json, grants, .. } => agents::run(&settings.load()?, json, grants).await,
+        Command::Validate { settings, validate } => validate::run(settings.load()?, &validate).await,
+        Command::Agents { settings, command: None, json, grants } => agents::run(&settings.load()?, json, grants).await,
+        Command::Agents { command: Some(command), .. } => fleet(command).await,
         Command::Agent { command } => agent::run(command).await,
         Command::Rehearse { settings, rehearse } => rehearse::run(settings.load()?, rehearse).await,
         Command::Doctor { settings, doctor } => doctor::run(settings.load()?, doctor).await,
@@ -200,6 +233,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
             print!("{SHIPPED}");
             Ok(Exit::Done)
         }
+    }
+}
+
+async fn fleet(command: Fleet) -> anyhow::Result<Exit> {
+    match command {
+        Fleet::List { settings, json } => agents::run(&settings.load()?, json, false).await,
+        Fleet::Explain { settings, explain } => explain::run(&settings.load()?, &explain).await,
+        Fleet::Rollback { settings, id, digest, json } => rollback::run(&settings.load()?, &id, digest.as_deref(), json).await,
+        Fleet::Revoke { settings, digest, reason, json } => revoke::run(&settings.load()?, &digest, reason, json).await,
     }
 }
 

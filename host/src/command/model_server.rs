@@ -61,7 +61,7 @@ impl Model {
 
 /// The model that a server lists: the named one, or its first.
 async fn look(url: &str, name: Option<&str>) -> Option<Model> {
-    let client = Client::new(std::iter::once(url)).ok()?;
+    let client = Client::new(std::iter::once(url), &[]).ok()?;
     let base = url.trim_end_matches('/').trim_end_matches("/v1");
     for (kind, path, list, key) in [(Kind::Ollama, "/api/tags", "models", "name"), (Kind::Openai, "/v1/models", "data", "id")] {
         let Ok(request) = client.get(&format!("{base}{path}")) else { continue };

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: the key, the line, the nearest known key.
 
+use serde::de::DeserializeOwned;
 use toml::Table;
 
 use super::{Config, Kind};
@@ -16,8 +17,8 @@ pub struct ConfigError {
     pub hint: String,
 }
 
-/// The merged tables as a [`Config`]; mistakes are looked up in `text`, the operator's file.
-pub(super) fn complete(merged: Table, text: &str, file: &str) -> Result<Config, ConfigError> {
+/// Tables as what they stand for; mistakes are looked up in `text`, the operator's file.
+pub(super) fn typed<T: DeserializeOwned>(merged: Table, text: &str, file: &str) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(toml::Value::Table(merged)).map_err(|error| {
         let mut keys: Vec<String> = error
             .path()
@@ -110,12 +111,12 @@ pub(super) fn sensible(config: &Config) -> Result<(), ConfigError> {
     if config.server.workers == 0 || config.server.in_flight == 0 {
         return wrong("server.workers, server.in_flight", "must be at least 1".into(), "8 and 256 are the defaults");
     }
-    if config.agents.require_signature {
-        return wrong(
-            "agents.require_signature",
-            "signatures are not served by this version".into(),
-            "set it to false; the digest of every agent is shown by `host agents`",
-        );
+    let hint = "make a key with `host agent sign --generate`, and write its public half there: trusted_keys = [\"RW…\"]";
+    if let Err(said) = config.agents.keys() {
+        return wrong("agents.trusted_keys", said, hint);
+    }
+    if config.agents.require_signature && config.agents.trusted_keys.is_empty() {
+        return wrong("agents.require_signature", "nobody is trusted, so no agent could serve".into(), hint);
     }
     for (name, group) in &config.inference.groups {
         let place = format!("[inference.groups.{name}]");
@@ -154,11 +155,25 @@ pub(super) fn sensible(config: &Config) -> Result<(), ConfigError> {
             );
         }
     }
+    for (id, grant) in &config.grants {
+        if grant.cost_usd_per_task.is_some_and(|most| !(0.0..=1e9).contains(&most)) {
+            return wrong(
+                &format!("cost_usd_per_task in [grants.{id}]"),
+                format!("`{}` is no sum of US dollars", grant.cost_usd_per_task.unwrap_or_default()),
+                "1.0 is one dollar; 0.0 allows nothing",
+            );
+        }
+    }
     if let Err(error) = jiff::tz::TimeZone::get(&config.server.timezone) {
         return wrong("server.timezone", error.to_string(), "an IANA name: \"Europe/Paris\", \"America/New_York\", \"UTC\"");
     }
     if let Some(mcp) = &config.mcp {
         mcp.sensible()?;
+    }
+    for (key, patterns) in [("egress.private", &config.egress.private), ("links.hosts", &config.links.hosts)] {
+        if let Err(bad) = policy::pattern::Patterns::compile(patterns) {
+            return wrong(key, bad.to_string(), "[\"*.lan\"]");
+        }
     }
     for rule in &config.vault.rules {
         if let Err(bad) = policy::pattern::Patterns::compile(std::slice::from_ref(&rule.path)) {

@@ -3,6 +3,7 @@
 //! The only reader of the environment. Nothing here acts on what it reads.
 
 mod check;
+mod grants;
 mod mcp;
 mod prices;
 mod sources;
@@ -17,6 +18,7 @@ use policy::tier::{Clearance, Tier};
 use serde::Deserialize;
 
 pub use check::ConfigError;
+pub use grants::lines as grant_lines;
 pub use mcp::Mcp;
 
 /// Every setting with its default: the file that ships.
@@ -60,6 +62,10 @@ pub struct Config {
     /// `[mcp]`: the gateway to tools, if there is one.
     #[serde(default)]
     pub mcp: Option<Mcp>,
+    /// `[egress]`
+    pub egress: Egress,
+    /// `[links]`
+    pub links: Links,
     /// `[requesters.NAME]`
     pub requesters: BTreeMap<String, Requester>,
     /// `[household]`
@@ -168,8 +174,37 @@ fn restricted() -> Clearance {
 pub struct Agents {
     /// Folder of `ID.wasm` files.
     pub dir: PathBuf,
-    /// Refuse unsigned components. Signatures are not served by this version: `true` is an error.
+    /// Refuse components that nobody stands for whom the operator trusts.
     pub require_signature: bool,
+    /// Public keys of those whom the operator trusts, as `host agent sign --generate` prints them.
+    pub trusted_keys: Vec<String>,
+}
+
+impl Agents {
+    /// The keys, read.
+    ///
+    /// # Errors
+    /// The first that is none, and why.
+    pub fn keys(&self) -> Result<Vec<minisign::PublicKey>, String> {
+        let read = |text: &String| minisign::PublicKey::from_base64(text).map_err(|error| format!("`{text}`: {error}"));
+        self.trusted_keys.iter().map(read).collect()
+    }
+}
+
+/// `[egress]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// Patterns of names that may lead to addresses of the house.
+    pub private: Vec<String>,
+}
+
+/// `[links]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Links {
+    /// Patterns of hosts to which links in answers may lead.
+    pub hosts: Vec<String>,
 }
 
 /// `[inference]`
@@ -225,10 +260,16 @@ pub struct Group {
 }
 
 impl Group {
+    /// Whether it is outside the house.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.remote.unwrap_or(self.kind == Kind::Anthropic)
+    }
+
     /// What its tokens cost: as set, or as shipped for a model outside the house; `None` if nothing is known.
     #[must_use]
     pub fn price(&self) -> Option<Price> {
-        if self.price.is_some() || self.remote != Some(true) {
+        if self.price.is_some() || !self.is_remote() {
             return self.price;
         }
         prices::shipped(&self.model, jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()).ok().flatten()
@@ -331,6 +372,9 @@ pub struct Token {
     /// The digest that a presented token is compared with.
     #[serde(skip)]
     pub digest: [u8; 32],
+    /// The token itself, where a variable holds it.
+    #[serde(skip)]
+    pub value: Option<String>,
 }
 
 /// `[metrics]`
@@ -400,11 +444,36 @@ impl Config {
         tables.chain(groups.map(|(name, _)| format!("fallback in [inference.groups.{name}]"))).collect()
     }
 
+    /// Every secret that it holds, with the name by which it may be spoken of.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<(String, String)> {
+        let keys =
+            self.inference.groups.iter().filter_map(|(name, group)| Some((format!("key of {name}"), group.api_key.clone()?)));
+        let gateway = self.mcp.iter().filter_map(|mcp| Some(("token of mcp".to_owned(), mcp.token.clone()?)));
+        // A collector is told more than keys in its headers, such as the name of a project.
+        let is_secret = |name: &str| ["auth", "key", "token", "secret"].iter().any(|part| name.to_lowercase().contains(part));
+        let headers = || self.telemetry.headers.iter().filter(|(name, _)| is_secret(name));
+        let whole = headers().map(|(name, value)| (format!("header {name} of telemetry"), value.clone()));
+        // What stands after `Bearer ` or `Basic ` is the secret.
+        let bare = headers().filter_map(|(name, value)| {
+            let (_, secret) = value.split_once(' ')?;
+            Some((format!("header {name} of telemetry"), secret.to_owned()))
+        });
+        let tokens = self.auth.tokens.iter().filter_map(|token| Some((format!("token of {}", token.name), token.value.clone()?)));
+        let database = url::Url::parse(&self.database_url()).ok();
+        let password = database.and_then(|url| Some(("password of the database".to_owned(), decoded(url.password()?))));
+        keys.chain(gateway).chain(whole).chain(bare).chain(tokens).chain(password).collect()
+    }
+
     /// Where the grant of an agent is written, for refusals.
     #[must_use]
     pub fn grant_at(&self, id: &str) -> String {
         format!("[grants.{id}] in {}", self.file)
     }
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// The folder for what is built once and shared by checkouts: toolchains, the demo's model server.
@@ -413,6 +482,16 @@ pub fn cache_dir() -> PathBuf {
     sources::variable("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| sources::variable("HOME").map(|home| Path::new(&home).join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("homeaiops")
+}
+
+/// The folder of a person's own settings and keys.
+#[must_use]
+pub fn settings_dir() -> PathBuf {
+    sources::variable("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| sources::variable("HOME").map(|home| Path::new(&home).join(".config")))
         .unwrap_or_else(std::env::temp_dir)
         .join("homeaiops")
 }

@@ -32,7 +32,7 @@ pub(super) fn load(flags: &Flags) -> Result<Config, ConfigError> {
     lay_over(&mut merged, environment);
     lay_over(&mut merged, from_flags(flags));
 
-    let mut config = check::complete(merged, &text, &file)?;
+    let mut config: Config = check::typed(merged, &text, &file)?;
     config.file = file;
     config.own_grants = own_grants.unwrap_or_default();
     secrets(&mut config)?;
@@ -45,7 +45,7 @@ pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|error| ConfigError {
         place: path.display().to_string(),
         said: format!("cannot be read: {error}"),
@@ -53,7 +53,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-fn parse(text: &str, file: &str) -> Result<Table, ConfigError> {
+pub(super) fn parse(text: &str, file: &str) -> Result<Table, ConfigError> {
     toml::from_str(text).map_err(|error| ConfigError {
         place: check::line_of(text, file, error.span().map(|span| span.start)),
         said: error.message().to_owned(),
@@ -160,7 +160,12 @@ fn secrets(config: &mut Config) -> Result<(), ConfigError> {
         let place = format!("[[auth.tokens]] `{}`", token.name);
         token.digest = match (&token.sha256, &token.env) {
             (Some(digest), None) => check::digest(digest, &place)?,
-            (None, Some(env)) => crate::id::sha256(variable(env).ok_or_else(|| missing(place, env))?.as_bytes()),
+            (None, Some(env)) => {
+                let value = variable(env).ok_or_else(|| missing(place, env))?;
+                let digest = crate::id::sha256(value.as_bytes());
+                token.value = Some(value);
+                digest
+            }
             (Some(_), Some(_)) | (None, None) => {
                 return Err(ConfigError {
                     place,

@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
+use super::provenance;
+use crate::id;
+
 /// Guests are built for this.
 const TARGET: &str = "wasm32-wasip2";
 /// The package that agents are made with.
@@ -82,7 +85,7 @@ pub fn build(source: &Path, scope: Scope, out: &Path, cache: &Path, tell: &dyn F
     if !done.success() {
         return Err(BuildError::Program { program: "cargo build".into(), said: "see its messages above".into() });
     }
-    collect(workspace, (&source, scope), &target.join(TARGET).join("release"), out)
+    collect(workspace, (&source, scope), (&target.join(TARGET).join("release"), cache), out)
 }
 
 fn installed_library() -> Result<PathBuf, BuildError> {
@@ -187,8 +190,15 @@ fn workspace(source: &Path) -> Result<Workspace, BuildError> {
 }
 
 /// Copies each component to `out/ID.wasm`: a package's library by the package's name, an example by its own.
-fn collect(workspace: Workspace, (source, scope): (&Path, Scope), built: &Path, out: &Path) -> Result<Vec<PathBuf>, BuildError> {
+fn collect(
+    workspace: Workspace,
+    (source, scope): (&Path, Scope),
+    (built, cache): (&Path, &Path),
+    out: &Path,
+) -> Result<Vec<PathBuf>, BuildError> {
     std::fs::create_dir_all(out).map_err(file(out))?;
+    // The workspace that makes the SDK is the one of the agents that ship.
+    let ships = workspace.packages.iter().any(|package| package.name == SDK);
     let mut made = Vec::new();
     let built_now = |package: &Package| scope == Scope::Workspace || package.manifest_path.parent() == Some(source);
     for package in workspace.packages.into_iter().filter(built_now) {
@@ -204,6 +214,10 @@ fn collect(workspace: Workspace, (source, scope): (&Path, Scope), built: &Path, 
             let aside = tempfile::NamedTempFile::new_in(out).map_err(file(out))?;
             std::fs::copy(&from, aside.path()).map_err(file(&from))?;
             aside.persist(&to).map_err(|error| file(&to)(error.error))?;
+            if ships && !example {
+                let digest = id::digest(&std::fs::read(&from).map_err(file(&from))?);
+                provenance::note(cache, &package.name, &digest).map_err(file(cache))?;
+            }
             made.push(to);
         }
     }

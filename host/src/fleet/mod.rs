@@ -1,10 +1,17 @@
-//! Which agents there are. A file that fails is reported by name and leaves the rest serving.
+//! Which agents there are. A file that fails is reported by name and leaves the rest serving; another file of an agent takes its place
+//! in the middle of work, and what runs by then goes on with the component that started it.
 
 pub mod build;
-pub mod dry;
+pub mod changes;
+pub mod provenance;
+pub mod reach;
+pub mod signature;
 pub mod validate;
 
-use std::collections::BTreeMap;
+mod reload;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -20,6 +27,12 @@ use crate::runtime::Ready;
 use crate::runtime::engine::Cache;
 use crate::store::revoked::Revoked;
 use crate::store::{Db, StoreError, components};
+
+pub use reload::Change;
+use validate::Found;
+
+/// The agents that ship, and whose grants do.
+pub const BUNDLED: [&str; 3] = ["triager", "note-maker", "reporter"];
 
 /// An agent that serves.
 pub struct Agent {
@@ -45,7 +58,7 @@ impl validate::Accepted {
 }
 
 /// A file that does not serve.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// Its name.
     pub file: String,
@@ -53,17 +66,26 @@ pub struct Rejected {
     pub complaints: Vec<String>,
 }
 
-/// The agents of one folder.
+/// The agents of one folder: those of its files that may serve, each in the edition that the database says.
 pub struct Fleet {
-    agents: BTreeMap<String, Arc<Agent>>,
-    rejected: Vec<Rejected>,
+    db: Db,
     engine: Engine,
     cache: Cache,
     config: Arc<Config>,
+    serving: RwLock<Arc<Serving>>,
+    /// What each file held when it was last looked at; held by whoever changes what serves.
+    files: tokio::sync::Mutex<BTreeMap<String, reload::Seen>>,
     /// Former components, by digest, for runs that they started.
     former: Mutex<BTreeMap<String, Arc<Agent>>>,
     /// Components that must not run any more, by digest.
     revoked: RwLock<BTreeMap<String, Revoked>>,
+}
+
+/// What serves at one moment.
+#[derive(Default)]
+struct Serving {
+    agents: BTreeMap<String, Arc<Agent>>,
+    rejected: Vec<Rejected>,
 }
 
 /// What is told of a file whose component was revoked.
@@ -75,68 +97,41 @@ pub fn complaint(revoked: &Revoked) -> String {
 
 impl Fleet {
     /// Loads every `*.wasm` of the configured folder that is not revoked.
-    pub async fn load(engine: &Engine, cache: &Cache, config: &Arc<Config>, revoked: Vec<Revoked>) -> Self {
-        let mut fleet = Self {
-            agents: BTreeMap::new(),
-            rejected: Vec::new(),
-            engine: engine.clone(),
-            cache: cache.clone(),
-            config: config.clone(),
-            former: Mutex::default(),
-            revoked: RwLock::new(by_digest(revoked)),
-        };
-        for path in files(&config.agents.dir) {
-            let report = validate::examine(engine, cache, config, &path).await;
-            let (file, digest) = (report.file, report.digest);
-            let verdict = match fleet.of_revoked(&digest, complaint) {
-                Some(complaint) => Err(vec![complaint]),
-                None => report.verdict,
-            };
-            match verdict {
-                Ok(accepted) => {
-                    let id = accepted.manifest.id.clone();
-                    tracing::info!(event = "agent_loaded", agent = id, digest, "agent {id} is loaded");
-                    metrics::set(name::LOADED, 1.0, &[("agent", &id), ("digest", &digest)]);
-                    fleet.agents.insert(id, Arc::new(accepted.agent(digest)));
-                }
-                Err(complaints) => {
-                    tracing::error!(event = "agent_rejected", file, complaints = complaints.join("; "), "{file} does not serve");
-                    fleet.rejected.push(Rejected { file, complaints });
-                }
-            }
-        }
-        fleet
-    }
-
-    /// Keeps every component that serves for the runs that it will start, and drops those that nobody needs any more.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn keep(&self, db: &Db) -> Result<(), StoreError> {
-        let kept = components::kept(db).await?;
-        for agent in self.agents().filter(|agent| !kept.contains(&agent.digest)) {
-            let path = self.config.agents.dir.join(format!("{}.wasm", agent.manifest.id));
-            // A file that was changed since is another component: it is kept when it serves.
-            if let Some(bytes) = std::fs::read(path).ok().filter(|bytes| id::digest(bytes) == agent.digest) {
-                components::keep(db, agent.digest.clone(), bytes).await?;
-            }
-        }
-        for digest in kept.into_iter().filter(|digest| !self.agents().any(|agent| agent.digest == *digest)) {
-            components::drop_unneeded(db, digest).await?;
-        }
-        Ok(())
+    pub async fn load(
+        engine: &Engine,
+        cache: &Cache,
+        config: &Arc<Config>,
+        db: &Db,
+        revoked: Vec<Revoked>,
+    ) -> Result<Self, StoreError> {
+        let fleet = Self {
+            db: db.clone(),
+            engine: engine.clone(),
+            cache: cache.clone(),
+            config: config.clone(),
+            serving: RwLock::default(),
+            files: tokio::sync::Mutex::default(),
+            former: Mutex::default(),
+            revoked: RwLock::new(by_digest(revoked)),
+        };
+        fleet.look(reload::Why::Start).await?;
+        Ok(fleet)
     }
 
     /// The component that started a run, with the operator's grants of now; `None` if it is not kept or may not serve any more.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn former(&self, db: &Db, id: &str, digest: &str) -> Result<Option<Arc<Agent>>, StoreError> {
+    pub async fn former(&self, id: &str, digest: &str) -> Result<Option<Arc<Agent>>, StoreError> {
         if let Some(agent) = self.former.lock().unwrap_or_else(PoisonError::into_inner).get(digest) {
             return Ok(Some(agent.clone()));
         }
-        let Some(bytes) = components::bytes(db, digest).await? else { return Ok(None) };
-        let report = validate::examine_bytes(&self.engine, &self.cache, &self.config, format!("{id}.wasm"), Ok(bytes)).await;
+        let Some(bytes) = components::bytes(&self.db, digest).await? else { return Ok(None) };
+        let report =
+            validate::examine_bytes(&self.engine, &self.cache, &self.config, (format!("{id}.wasm"), Found::Kept), Ok(bytes)).await;
         match report.verdict {
             Ok(accepted) if report.digest == digest => {
                 let agent = Arc::new(accepted.agent(report.digest));
@@ -146,25 +141,25 @@ impl Fleet {
             Ok(_) => Ok(None),
             Err(complaints) => {
                 let why = complaints.join("; ");
-                tracing::warn!(event = "agent_rejected", agent = id, digest, why, "a run cannot go on with its component: {why}");
+                tracing::warn!(event = "agent_rejected", agent = id, digest, why, "a kept component may not run: {why}");
                 Ok(None)
             }
         }
     }
 
-    /// Learns which components are revoked by now.
+    /// Learns which components are revoked by now. What is revoked stays so: whoever has looked earlier takes nothing back.
     pub fn learn(&self, revoked: Vec<Revoked>) {
-        let revoked = by_digest(revoked);
-        if *self.revoked.read().unwrap_or_else(PoisonError::into_inner) == revoked {
+        let mut revoked = by_digest(revoked);
+        revoked.retain(|digest, _| self.revoked(digest).is_none());
+        if revoked.is_empty() {
             return;
         }
-        let serving: Vec<Arc<Agent>> = self.agents().cloned().collect();
-        for agent in serving.iter().filter(|agent| revoked.contains_key(&agent.digest)) {
+        for agent in self.agents().iter().filter(|agent| revoked.contains_key(&agent.digest)) {
             let (id, digest) = (&agent.manifest.id, &agent.digest);
             tracing::error!(event = "agent_revoked", agent = id, digest, "agent {id} serves no more: its component was revoked");
             metrics::set(name::LOADED, 0.0, &[("agent", id), ("digest", digest)]);
         }
-        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = revoked;
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(revoked);
     }
 
     /// Why a component must not run any more, if it must not.
@@ -177,10 +172,14 @@ impl Fleet {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).get(digest).map(what)
     }
 
+    fn now(&self) -> Arc<Serving> {
+        self.serving.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The agent of that id, if it serves.
     #[must_use]
-    pub fn agent(&self, id: &str) -> Option<&Arc<Agent>> {
-        self.agents.get(id).filter(|agent| self.revoked(&agent.digest).is_none())
+    pub fn agent(&self, id: &str) -> Option<Arc<Agent>> {
+        self.now().agents.get(id).filter(|agent| self.revoked(&agent.digest).is_none()).cloned()
     }
 
     /// Whether an agent of that id serves.
@@ -190,18 +189,21 @@ impl Fleet {
     }
 
     /// Every agent that serves, by id.
-    pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
-        self.agents.values().filter(|agent| self.revoked(&agent.digest).is_none())
+    #[must_use]
+    pub fn agents(&self) -> Vec<Arc<Agent>> {
+        self.now().agents.values().filter(|agent| self.revoked(&agent.digest).is_none()).cloned().collect()
     }
 
     /// Files that do not serve.
     #[must_use]
     pub fn rejected(&self) -> Vec<Rejected> {
-        let revoked = self.agents.values().filter_map(|agent| {
+        let now = self.now();
+        let told = |agent: &Agent| now.rejected.iter().any(|one| one.file.trim_end_matches(".wasm") == agent.manifest.id);
+        let revoked = now.agents.values().filter(|agent| !told(agent)).filter_map(|agent| {
             let complaint = self.of_revoked(&agent.digest, complaint)?;
             Some(Rejected { file: format!("{}.wasm", agent.manifest.id), complaints: vec![complaint] })
         });
-        self.rejected.iter().cloned().chain(revoked).collect()
+        now.rejected.iter().cloned().chain(revoked).collect()
     }
 }
 

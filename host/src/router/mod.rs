@@ -127,7 +127,7 @@ impl Trouble {
 /// A stream that ended before its end.
 fn broke(error: EgressError) -> Trouble {
     match error {
-        EgressError::TooLarge(_) => Trouble::Call(error.to_string()),
+        EgressError::TooLarge(_) | EgressError::TooMuch(_) => Trouble::Call(error.to_string()),
         EgressError::NotAllowed(_) | EgressError::Start(_) | EgressError::Http(_) => {
             Trouble::Wrong(format!("the answer broke off: {error}"))
         }
@@ -137,7 +137,7 @@ fn broke(error: EgressError) -> Trouble {
 impl From<EgressError> for Trouble {
     fn from(error: EgressError) -> Self {
         match error {
-            EgressError::NotAllowed(_) | EgressError::TooLarge(_) => Self::Call(error.to_string()),
+            EgressError::NotAllowed(_) | EgressError::TooLarge(_) | EgressError::TooMuch(_) => Self::Call(error.to_string()),
             EgressError::Start(_) | EgressError::Http(_) => Self::Away(error.to_string()),
         }
     }
@@ -166,15 +166,7 @@ impl Router {
     pub fn new(inference: &Inference, client: Client) -> Self {
         let mut groups = inference.groups.clone();
         groups.values_mut().for_each(|group| group.price = group.price());
-        let facts = groups
-            .iter()
-            .map(|(name, group)| route::Group {
-                name: name.clone(),
-                clearance: group.clearance,
-                remote: group.remote.unwrap_or(group.kind == Kind::Anthropic),
-                context: group.num_ctx,
-            })
-            .collect();
+        let facts = Self::facts(inference);
         let mut backends: BTreeMap<String, usize> = BTreeMap::new();
         for group in groups.values() {
             let most = backends.entry(group.url.clone()).or_default();
@@ -188,6 +180,18 @@ impl Router {
         };
         let backends = backends.into_iter().map(|(url, most)| (url, backend(most))).collect();
         Self { client, groups, facts, backends }
+    }
+
+    /// What routing needs to know of the configured groups.
+    #[must_use]
+    pub fn facts(inference: &Inference) -> Vec<route::Group> {
+        let facts = inference.groups.iter().map(|(name, group)| route::Group {
+            name: name.clone(),
+            clearance: group.clearance,
+            remote: group.is_remote(),
+            context: group.num_ctx,
+        });
+        facts.collect()
     }
 
     /// Where a call would go, best first, each with its reason.

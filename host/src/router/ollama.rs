@@ -75,7 +75,7 @@ pub(super) async fn complete(
         format: call.schema.as_ref(),
         options: Options { num_ctx: group.num_ctx, num_predict: call.max_output_tokens, temperature: call.temperature },
     };
-    let request = super::keyed(client.post(&address(&group.url, "api/chat"))?, group).json(&body);
+    let request = super::keyed(client.post_json(&address(&group.url, "api/chat"), &body)?, group);
     let response = opened(request, deadlines, "application/x-ndjson").await?;
     read(response, deadlines, heard).await.map_err(Trouble::midway)
 }

@@ -89,7 +89,7 @@ pub(super) async fn complete(
             .as_ref()
             .map(|schema| json!({ "type": "json_schema", "json_schema": { "name": "answer", "strict": true, "schema": schema } })),
     };
-    let request = super::keyed(client.post(&address(&group.url, "v1/chat/completions"))?, group).json(&body);
+    let request = super::keyed(client.post_json(&address(&group.url, "v1/chat/completions"), &body)?, group);
     let response = opened(request, deadlines, "text/event-stream").await?;
     read(group, response, deadlines, heard).await.map_err(Trouble::midway)
 }

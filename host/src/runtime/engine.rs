@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::capability::TICK;
+use crate::capability::{MOST_ELEMENTS, MOST_INSTANCES, MOST_MEMORIES, MOST_TABLES, TICK};
 use crate::id;
+
+/// Stack of one guest, in KiB.
+pub const STACK_KIB: usize = 512;
 
 /// How many instances there may be, and how large.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +54,9 @@ fn settings(pooled: Option<Size>) -> Config {
         .wasm_relaxed_simd(false)
         .relaxed_simd_deterministic(true)
         .wasm_memory64(false)
-        .max_wasm_stack(512 * 1024)
+        .wasm_shared_everything_threads(false)
+        .wasm_stack_switching(false)
+        .max_wasm_stack(STACK_KIB * 1024)
         .async_stack_size(2 * 1024 * 1024);
     if let Some(size) = pooled {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(size)));
@@ -64,14 +69,14 @@ fn pool(size: Size) -> PoolingAllocationConfig {
     let instances = u32::try_from(size.in_flight).unwrap_or(u32::MAX).saturating_add(8);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(4))
+        .total_core_instances(instances.saturating_mul(MOST_INSTANCES))
         .total_memories(instances.saturating_mul(2))
         .total_tables(instances.saturating_mul(4))
         .total_stacks(instances)
-        .max_core_instances_per_component(16)
-        .max_memories_per_component(4)
-        .max_tables_per_component(16)
-        .table_elements(100_000)
+        .max_core_instances_per_component(MOST_INSTANCES)
+        .max_memories_per_component(MOST_MEMORIES)
+        .max_tables_per_component(MOST_TABLES)
+        .table_elements(MOST_ELEMENTS as usize)
         .max_memory_size(usize::try_from(size.memory_mib).unwrap_or(usize::MAX).saturating_mul(1024 * 1024));
     pool
 }

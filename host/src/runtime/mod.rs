@@ -2,7 +2,9 @@
 //!
 //! Knows nothing of queues or HTTP. Holds a permit only while the guest executes.
 
+pub mod dry;
 pub mod engine;
+pub mod trial;
 
 mod brief;
 
@@ -10,19 +12,17 @@ use std::time::Duration;
 
 use policy::manifest::Manifest;
 use policy::next::Fault;
-use policy::task::Outcome;
+use policy::task::{Outcome, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Engine, Store, UpdateDeadline};
-use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
-use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
+use wasmtime::component::{Component, Linker, ResourceTable, ResourceTableError};
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::capability::wit::{Everything, EverythingPre};
-use crate::capability::{self, Hop, Memory, Stop, Stream, TICK};
+use crate::capability::{self, GuestClock, Hop, MOST_HANDLES, Room, Stop, Stream, TICK};
 use crate::metrics::{self, name};
 
 pub use brief::Brief;
@@ -32,6 +32,8 @@ const REPLAY_CPU_MS: u64 = 10_000;
 /// Bounds of `describe`, which runs before any manifest is known.
 const BOOTSTRAP_MIB: u64 = 64;
 const BOOTSTRAP_CPU: Duration = Duration::from_millis(200);
+/// Most bytes of a manifest, persona and all.
+const BOOTSTRAP_BORDER: usize = 1024 * 1024;
 const BOOTSTRAP_WALL: Duration = Duration::from_secs(5);
 
 /// A component that is ready to run: checked, compiled, linked to what it was granted.
@@ -51,10 +53,25 @@ pub fn link(engine: &Engine, component: &Component, manifest: &Manifest) -> wasm
 }
 
 struct Bootstrap {
-    memory: Memory,
+    room: Room,
     wasi: WasiCtx,
     table: ResourceTable,
     ticks_left: u128,
+}
+
+impl Bootstrap {
+    /// The same for everybody at any time, so that a component describes itself in one way only.
+    fn new() -> Self {
+        let stream = |kind: &str| Stream::of("describe", 0, kind);
+        let wasi = WasiCtx::builder()
+            .secure_random(stream("secure"))
+            .insecure_random(stream("insecure"))
+            .insecure_random_seed(0)
+            .wall_clock(GuestClock::starting(Timestamp(0)))
+            .build();
+        let ticks_left = BOOTSTRAP_CPU.as_millis() / TICK.as_millis();
+        Self { room: Room::mib(BOOTSTRAP_MIB), wasi, table: capability::handles(), ticks_left }
+    }
 }
 
 impl WasiView for Bootstrap {
@@ -63,34 +80,37 @@ impl WasiView for Bootstrap {
     }
 }
 
-/// What a component says of itself. It gets WASI with nothing in it, since language runtimes look around when they start; every
-/// other import traps: a description needs nothing.
+/// What a component says of itself: always the same, for its time stands still and its chance is fixed. It gets WASI with nothing in
+/// it, since language runtimes look around when they start; every other import traps: a description needs nothing.
 ///
 /// # Errors
 /// If it is not of our world, or does not answer within its bounds.
 pub async fn describe(engine: &Engine, component: &Component) -> wasmtime::Result<Manifest> {
     let mut linker = Linker::<Bootstrap>::new(engine);
     capability::link_empty_wasi(&mut linker)?;
-    monotonic_clock::add_to_linker::<Bootstrap, WasiClocks>(&mut linker, Bootstrap::clocks)?;
+    capability::link_no_time(&mut linker)?;
     trap_ours(&mut linker, engine, component)?;
-    let ticks_left = BOOTSTRAP_CPU.as_millis() / TICK.as_millis();
-    let bootstrap =
-        Bootstrap { memory: Memory::mib(BOOTSTRAP_MIB), wasi: WasiCtx::default(), table: ResourceTable::new(), ticks_left };
-    let mut store = Store::new(engine, bootstrap);
-    store.limiter(|bootstrap| &mut bootstrap.memory);
+    let mut store = Store::new(engine, Bootstrap::new());
+    store.limiter(|bootstrap| &mut bootstrap.room);
+    store.set_hostcall_fuel(BOOTSTRAP_BORDER);
+    store.set_max_component_handles(MOST_HANDLES);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut context| {
         let left = &mut context.data_mut().ticks_left;
         *left = left.checked_sub(1).ok_or_else(|| wasmtime::Error::msg(format!("it computes longer than {BOOTSTRAP_CPU:?}")))?;
         Ok(UpdateDeadline::Yield(1))
     });
-    // Epochs bound a guest that computes; one that sleeps is bounded by the wall.
+    // Epochs bound a guest that computes; one that the host keeps waiting is bounded by the wall.
     let described = timeout(BOOTSTRAP_WALL, async {
         let world = Everything::instantiate_async(&mut store, component, &linker).await?;
         world.homeaiops_agent_agent().call_describe(&mut store).await
     });
     let late = |_| Err(wasmtime::Error::msg(format!("it takes longer than {BOOTSTRAP_WALL:?}")));
-    described.await.unwrap_or_else(late).map(brief::manifest)
+    let described = described.await.unwrap_or_else(late);
+    if let (Err(_), Some(said)) = (&described, store.data().room.refusal()) {
+        return Err(wasmtime::Error::msg(said.to_owned()));
+    }
+    described.map(brief::manifest)
 }
 
 /// Every function of our own interfaces traps.
@@ -136,7 +156,9 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
     let engine = ready.pre.engine().clone();
     let deadline = hop.deadline.subscribe();
     let mut store = Store::new(&engine, hop);
-    store.limiter(|hop| &mut hop.memory);
+    store.limiter(|hop| &mut hop.room);
+    store.set_hostcall_fuel(border(store.data()));
+    store.set_max_component_handles(MOST_HANDLES);
     let output = MemoryOutputPipe::new(log_bytes(store.data()));
     let wasi = wasi(store.data(), &output);
     store.data_mut().wasi = wasi;
@@ -157,9 +179,12 @@ pub async fn run(ready: &Ready, hop: Hop, brief: Brief) -> (Hop, Result<Outcome,
         () = passed(deadline) => None,
     };
     let ended = match called {
-        Some(Ok(Ok(outcome))) => Ok(brief::outcome(outcome)),
-        Some(Ok(Err(said))) => Err(Ended::Fault(Fault::GaveUp(brief::clean(said)))),
-        Some(Err(trap)) => Err(why(&trap, &store.data().memory)),
+        Some(Ok(Ok(outcome))) => store.data().clean_outcome(brief::outcome(outcome)).map_err(stopped),
+        Some(Ok(Err(said))) => {
+            let said = store.data().clean("its last words", brief::clean(said));
+            Err(Ended::Fault(Fault::GaveUp(said)))
+        }
+        Some(Err(trap)) => Err(why(&trap, store.data())),
         None => Err(Ended::Fault(Fault::Limit("wall_s: the run took longer than that".into()))),
     };
     let mut hop = store.into_data();
@@ -241,15 +266,37 @@ fn said(hop: &mut Hop, output: &MemoryOutputPipe) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A trap with our own cause is that cause; any other is the guest's.
-fn why(trap: &wasmtime::Error, memory: &Memory) -> Ended {
+/// Most bytes that one call may carry out of a guest, or its outcome: what is larger would end the run by its journal or its log
+/// anyway, and must not be copied before that is known. Lists cost the host more than they hold.
+fn border(hop: &Hop) -> usize {
+    const AROUND: u64 = 64 * 1024;
+    const COPIES: u64 = 2;
+    let limits = hop.grant.limits();
+    let most = limits.journal_kib.max(limits.log_kib).saturating_mul(1024 * COPIES).saturating_add(AROUND);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// A trap with our own cause is that cause, and one at a limit is the limit; any other is the guest's.
+fn why(trap: &wasmtime::Error, hop: &Hop) -> Ended {
     if let Some(stop) = trap.downcast_ref::<Stop>() {
         return stopped(stop.clone());
     }
-    if let Some(said) = memory.refusal() {
-        return Ended::Fault(Fault::Limit(said));
+    let limit = |said: String| Ended::Fault(Fault::Limit(said));
+    if let Some(said) = hop.room.refusal() {
+        return limit(said.to_owned());
     }
-    Ended::Fault(Fault::Trapped(trap.root_cause().to_string()))
+    if trap.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+        return limit(format!("stack = {} KiB: the agent calls itself deeper than that", engine::STACK_KIB));
+    }
+    let said = trap.root_cause().to_string();
+    // wasmtime keeps the types of two of these to itself.
+    if said.contains("fuel allocated for hostcalls") {
+        return limit(format!("border = {} KiB: the agent sends more than that at once", border(hop) >> 10));
+    }
+    if trap.downcast_ref::<ResourceTableError>().is_some() || said.contains("handle limit exceeded") {
+        return limit(format!("handles = {MOST_HANDLES}: the agent holds more than that"));
+    }
+    Ended::Fault(Fault::Trapped(said))
 }
 
 fn stopped(stop: Stop) -> Ended {

@@ -15,6 +15,8 @@ pub struct Hop {
     pub agent: String,
     /// The component that works, once it has started.
     pub digest: Option<String>,
+    /// The agent's own word for that component.
+    pub version: Option<String>,
     /// `pending`, `running`, `parked`, `done` or `failed`.
     pub status: String,
     /// Grows with every start.
@@ -36,6 +38,7 @@ struct Row {
     seq: i64,
     agent: String,
     digest: Option<String>,
+    version: Option<String>,
     status: String,
     run: i64,
     lease: i64,
@@ -66,6 +69,7 @@ impl TryFrom<Row> for Hop {
             seq: u32::try_from(row.seq).unwrap_or(u32::MAX),
             agent: row.agent,
             digest: row.digest,
+            version: row.version,
             status: row.status,
             run: u32::try_from(row.run).unwrap_or(u32::MAX),
             lease: row.lease,
@@ -105,7 +109,8 @@ pub async fn insert(tx: &mut Tx<'_>, task: &str, seq: u32, agent: &str, label: L
 
 /// The hops of a task, in order.
 pub async fn of(db: &Db, task: &str) -> Result<Vec<Hop>, StoreError> {
-    const SQL: &str = "select * from hop where task = $1 order by seq";
+    const SQL: &str = "select hop.*, edition.version from hop left join edition on edition.agent = hop.agent \
+         and edition.digest = hop.digest where hop.task = $1 order by hop.seq";
 
     let rows: Vec<Row> = on!(db, pool => sqlx::query_as(SQL).bind(task).fetch_all(pool).await)?;
     rows.into_iter().map(Hop::try_from).collect()
@@ -114,7 +119,8 @@ pub async fn of(db: &Db, task: &str) -> Result<Vec<Hop>, StoreError> {
 /// The hops of an agent that ended well, newest first, each with its task's id. Forgotten tasks are left out: nothing of theirs can
 /// be done again.
 pub async fn finished(db: &Db, agent: &str, most: u32) -> Result<Vec<(String, Hop)>, StoreError> {
-    const SQL: &str = "select hop.* from hop join task on task.id = hop.task \
+    const SQL: &str = "select hop.*, edition.version from hop join task on task.id = hop.task \
+         left join edition on edition.agent = hop.agent and edition.digest = hop.digest \
          where hop.agent = $1 and hop.status = 'done' and task.forgotten_at is null \
          order by hop.finished_at desc, hop.task desc, hop.seq desc limit $2";
 

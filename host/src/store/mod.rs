@@ -14,6 +14,7 @@ pub mod backends;
 pub mod backup;
 pub mod beside;
 pub mod components;
+pub mod editions;
 pub mod effects;
 pub mod forget;
 pub mod bench;

@@ -12,23 +12,35 @@ use super::error::ApiError;
 use crate::fleet::Agent;
 use crate::id::rfc3339;
 use crate::ingress::Caller;
-use crate::store::revoked;
+use crate::store::{editions, revoked};
 
 /// Every agent, and every file that is none.
 pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<Value>, ApiError> {
     operators_only(&caller)?;
-    let agents: Vec<Value> = state.fleet.agents().map(|agent| shown(&state, agent)).collect();
-    let rejected: Vec<Value> =
-        state.fleet.rejected().iter().map(|rejected| json!({ "file": rejected.file, "complaints": rejected.complaints })).collect();
+    let agents: Vec<Value> = state.fleet.agents().iter().map(|agent| shown(&state, agent)).collect();
     let revoked: Vec<Value> = revoked::all(&state.world.db)
         .await?
         .into_iter()
         .map(|one| json!({ "digest": one.digest, "at": rfc3339(Timestamp(one.at)), "reason": one.reason }))
         .collect();
-    Ok(Json(json!({ "agents": agents, "rejected": rejected, "revoked": revoked })))
+    Ok(Json(json!({ "agents": agents, "rejected": rejected(&state), "revoked": revoked })))
 }
 
-/// One agent.
+/// Looks at the folder again, and says what changed.
+pub(super) async fn reload(Shared(state): Shared<State>, caller: Caller) -> Result<Json<Value>, ApiError> {
+    operators_only(&caller)?;
+    let changes = state.fleet.reload().await?;
+    let changed: Vec<Value> =
+        changes.into_iter().map(|change| json!({ "agent": change.agent, "from": change.from, "to": change.to })).collect();
+    Ok(Json(json!({ "changed": changed, "rejected": rejected(&state) })))
+}
+
+fn rejected(state: &State) -> Vec<Value> {
+    let rejected = state.fleet.rejected().into_iter();
+    rejected.map(|rejected| json!({ "file": rejected.file, "complaints": rejected.complaints })).collect()
+}
+
+/// One agent, with the components that served before.
 pub(super) async fn show(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -37,7 +49,19 @@ pub(super) async fn show(
     operators_only(&caller)?;
     let Path(id) = id?;
     let agent = state.fleet.agent(&id).ok_or_else(|| ApiError::not_found("agent", &id))?;
-    Ok(Json(shown(&state, agent)))
+    let editions: Vec<Value> = editions::of(&state.world.db, &id)
+        .await?
+        .into_iter()
+        .map(|one| {
+            let (active, at) = (one.active == 1, rfc3339(Timestamp(one.at)));
+            json!({ "digest": one.digest, "version": one.version, "serves": active, "since": at })
+        })
+        .collect();
+    let mut answer = shown(&state, &agent);
+    if let Some(object) = answer.as_object_mut() {
+        object.insert("editions".into(), editions.into());
+    }
+    Ok(Json(answer))
 }
 
 fn shown(state: &State, agent: &Agent) -> Value {

@@ -32,7 +32,7 @@ pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, Json<Val
         }
     };
     let (groups, gateway) = futures::join!(groups(&state), gateway);
-    let agents: Vec<&str> = state.fleet.agents().map(|agent| agent.manifest.id.as_str()).collect();
+    let agents: Vec<String> = state.fleet.agents().iter().map(|agent| agent.manifest.id.clone()).collect();
 
     let mut degraded: Vec<Value> = Vec::new();
     degraded.extend(groups.iter().filter(|(_, answer)| *answer != "up").map(|(name, _)| json!(format!("group {name}"))));

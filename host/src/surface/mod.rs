@@ -62,6 +62,7 @@ pub fn routes(state: State) -> Router {
         .route("/todos", get(todos::list).post(todos::add))
         .route("/todos/{id}", get(todos::show).patch(todos::change).delete(todos::drop))
         .route("/agents", get(agents::list))
+        .route("/agents/reload", post(agents::reload))
         .route("/agents/{id}", get(agents::show))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -209,6 +209,7 @@ fn hop_shown(hop: hops::Hop, view: View) -> api::Hop {
         duration_ms: hop.finished_at.zip(hop.started_at).map(|(end, start)| end.since(start)),
         agent: hop.agent,
         digest: hop.digest,
+        version: hop.version,
         status: hop.status,
         run: hop.run,
     }

@@ -2,6 +2,7 @@
 //! refuses to climb or to follow a link out, and every file is replaced whole.
 
 mod note;
+mod rules;
 mod walk;
 
 use std::io::{ErrorKind, Read, Write};
@@ -14,12 +15,13 @@ use policy::call::{VaultAppend, VaultEntries, VaultRead, VaultSearch, VaultWrite
 use policy::judge::{Destination, Granted};
 use policy::pattern::Patterns;
 use policy::task::Timestamp;
-use policy::tier::{Clearance, Tier};
+use policy::tier::Tier;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
 
 pub use note::Author;
+pub use rules::Rules;
 pub use walk::{Found, Hit};
 
 /// Largest file that is read or written, in bytes.
@@ -67,7 +69,7 @@ pub struct Vault {
 struct Inner {
     root: Dir,
     name: String,
-    rules: Vec<(Patterns, Tier, Clearance)>,
+    rules: Rules,
 }
 
 /// A file that was read.
@@ -96,11 +98,7 @@ impl Vault {
         let failed = |why: String| VaultError::Root { root: config.root.display().to_string(), why };
         std::fs::create_dir_all(&config.root).map_err(|error| failed(error.to_string()))?;
         let root = Dir::open_ambient_dir(&config.root, ambient_authority()).map_err(|error| failed(error.to_string()))?;
-        let rule = |rule: &config::VaultRule| {
-            let patterns = Patterns::compile(std::slice::from_ref(&rule.path)).map_err(|bad| failed(bad.to_string()))?;
-            Ok((patterns, rule.tier, rule.clearance))
-        };
-        let rules = config.rules.iter().map(rule).collect::<Result<_, VaultError>>()?;
+        let rules = Rules::compile(config).map_err(|bad| failed(bad.to_string()))?;
         Ok(Self { inner: Arc::new(Inner { root, name: config.name.clone(), rules }) })
     }
 
@@ -113,9 +111,7 @@ impl Vault {
     /// Where a call on that path would go: the first rule that matches it, else internal data and a restricted clearance.
     #[must_use]
     pub fn destination(&self, path: &str) -> Destination {
-        let rule = self.inner.rules.iter().find(|(patterns, ..)| patterns.covers(path));
-        let (yields, clearance) = rule.map_or((Tier::Internal, Clearance::OPERATOR), |(_, tier, clearance)| (*tier, *clearance));
-        Destination { name: "vault".into(), clearance, yields, untrusted: false, reason: String::new() }
+        self.inner.rules.destination(path)
     }
 
     /// Whether the operator has paused the house.

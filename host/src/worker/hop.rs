@@ -51,11 +51,11 @@ pub(super) fn under_way(row: &Row) -> bool {
 async fn serving(worker: &Worker, row: &Row) -> Result<Option<Arc<Agent>>, StoreError> {
     let serves = worker.fleet.agent(&row.agent);
     match row.digest.as_deref().filter(|_| under_way(row)) {
-        Some(digest) if serves.is_none_or(|agent| agent.digest != digest) => {
-            let former = worker.fleet.former(&worker.world.db, &row.agent, digest).await?;
-            Ok(former.or_else(|| serves.cloned()))
+        Some(digest) if serves.as_ref().is_none_or(|agent| agent.digest != digest) => {
+            let former = worker.fleet.former(&row.agent, digest).await?;
+            Ok(former.or(serves))
         }
-        Some(_) | None => Ok(serves.cloned()),
+        Some(_) | None => Ok(serves),
     }
 }
 
@@ -111,6 +111,7 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
         run,
         replays,
         digest = agent.digest,
+        version = agent.manifest.version,
         "{name} starts on task {}",
         task.id
     );
@@ -139,7 +140,8 @@ pub(super) async fn run(worker: &Worker, leased: &Leased, rows: &[Row], label: L
     let ended_at = id::now();
     let error = (!why.is_empty()).then(|| why.clone());
     let (seq, lease, digest) = (row.seq, leased.lease, agent.digest.as_str());
-    let seen = spans::Run { agent: name, hop: seq, run, lease, digest, outcome, error };
+    let version = agent.manifest.version.as_str();
+    let seen = spans::Run { agent: name, hop: seq, run, lease, digest, version, outcome, error };
     // A run that will be resumed has not ended.
     if !ended.as_ref().is_err_and(runtime::Ended::resumes) {
         spans::ran(traces, leased, &seen, (began, ended_at));
@@ -332,7 +334,8 @@ impl Start<'_> {
     /// The agent's clearance was compared with the run's label before; what it is told carries that label.
     fn open(&self, text: &Labelled<String>) -> String {
         let clearance = Clearance(self.agent.grant.clearance());
-        text.open(clearance).cloned().unwrap_or_else(|withheld| withheld.to_string())
+        let text = text.open(clearance).cloned().unwrap_or_else(|withheld| withheld.to_string());
+        self.worker.world.secrets.masked(&text).map_or(text, |(masked, _)| masked)
     }
 
     /// An earlier task of the conversation: what was asked, and what was answered.
@@ -345,8 +348,10 @@ impl Start<'_> {
 
     /// Whom the agent may hand to; the reporter comes last by itself.
     fn colleagues(&self) -> Vec<[String; 4]> {
-        let others = self.worker.fleet.agents().map(|other| &other.manifest);
+        let others = self.worker.fleet.agents();
         others
+            .iter()
+            .map(|other| &other.manifest)
             .filter(|other| other.id != REPORTER && self.agent.grant.hands_to(&other.id))
             .map(|other| [other.id.clone(), other.name.clone(), other.purpose.clone(), other.mode.clone()])
             .collect()

@@ -201,7 +201,7 @@ impl Worker {
                 trouble: trouble.clone(),
                 unwritten: ran.unwritten,
             };
-            match settle(&self.world.db, leased, finished).await? {
+            match settle(&self.world.db, &self.world.links, leased, finished).await? {
                 Some(Settled::GoesOn) => {
                     (label, attempts) = (ran.label, 0);
                     trouble = Trouble::default();
@@ -261,7 +261,7 @@ impl Worker {
             trouble: Trouble::default(),
             unwritten: Vec::new(),
         };
-        settle(&self.world.db, leased, finished).await.map(|_| ())
+        settle(&self.world.db, &self.world.links, leased, finished).await.map(|_| ())
     }
 
     /// Gives a task back as it was, to rest a little: what interrupted it is a trouble of our own, which may last. While the store

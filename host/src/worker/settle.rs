@@ -4,6 +4,7 @@ use policy::next::{Fault, Step};
 use policy::task::{Outcome, Timestamp};
 use policy::tier::Label;
 
+use crate::markup::{Eyes, Links};
 use crate::metrics::{self, name};
 use crate::store::journal::{self, Position, Write};
 use crate::store::leases::{self, Settlement, Waits};
@@ -29,14 +30,14 @@ pub(super) enum Settled {
 }
 
 /// Commits the end of a hop together with what follows from it; nothing if the lease was lost.
-pub(super) async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
+pub(super) async fn settle(db: &Db, links: &Links, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
     let now = id::now();
     let (task, lease) = (leased.task.id.clone(), leased.lease);
     let Finished { seq, agent, ended, label, step, trouble, unwritten } = finished;
     let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_) | Step::Sleep(_) | Step::Ask(_)));
     let told = Told::of(&step, &ended);
     let fault = ended.as_ref().err().map(ToString::to_string);
-    let settlement = settlement(&step, &ended, trouble, now);
+    let settlement = settlement(&step, &ended, (trouble, links), now);
     fault::point("before_outcome").await;
     let held = db
         .write(move |tx| {
@@ -78,10 +79,15 @@ pub(super) async fn settle(db: &Db, leased: &Leased, finished: Finished) -> Resu
 }
 
 /// What becomes of the lease; `None` if it goes on.
-fn settlement(step: &Step, ended: &Result<Outcome, Fault>, trouble: Trouble, now: Timestamp) -> Option<Settlement> {
+fn settlement(
+    step: &Step,
+    ended: &Result<Outcome, Fault>,
+    (trouble, links): (Trouble, &Links),
+    now: Timestamp,
+) -> Option<Settlement> {
     Some(match step {
         Step::Hop(_) => return None,
-        Step::Finish => Settlement::Done { output: report(ended) },
+        Step::Finish => Settlement::Done { output: links.harmless(&report(ended), Eyes::Reader) },
         Step::Retry(pause) => Settlement::Retry { at: now.plus(*pause) },
         Step::Park(pause) => {
             let waits = match ended {

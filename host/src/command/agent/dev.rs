@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use policy::manifest::{Ceiling, Manifest};
+use policy::manifest::Manifest;
 use policy::task::Status;
 use policy::tier::Clearance;
 use serde_json::json;
@@ -14,12 +14,12 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 
-use super::changes::Changes;
 use super::shown;
 use crate::command::house::{self, House};
 use crate::command::{Exit, tell};
-use crate::config::{self, Config};
+use crate::config::{self, Config, grant_lines};
 use crate::fleet::build::{Scope, build};
+use crate::fleet::changes::{Changes, in_sources};
 use crate::fleet::validate::examine;
 use crate::ingress::{Caller, Request};
 use crate::runtime::engine::Cache;
@@ -44,6 +44,8 @@ pub(in crate::command) struct Options {
     once: bool,
 }
 
+const UNWATCHED: &str = "the agent's folder is not watched any more";
+
 /// How a round ended.
 enum Ended {
     /// The task is done.
@@ -66,7 +68,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<Exit
         format!("there is no agent at {place}: make it with `host agent new {name}`, or name the folder it lies in with --dir")
     })?;
     let stop = house::on_signal()?;
-    let mut changes = Changes::of(&folder).with_context(|| format!("{} cannot be watched", folder.display()))?;
+    let mut changes = Changes::of(&folder, in_sources).with_context(|| format!("{} cannot be watched", folder.display()))?;
     let bench = Bench::new(config, &options, folder)?;
     let mut number = 1;
     loop {
@@ -94,7 +96,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<Exit
             tell(&format!("watching {} (Ctrl-C ends)", bench.folder.display()));
             tokio::select! {
                 () = stop.cancelled() => return Ok(Exit::Done),
-                changed = changes.next() => tell(&format!("{} changed", changed?.display())),
+                changed = changes.next() => tell(&format!("{} changed", changed.context(UNWATCHED)?.display())),
             }
         }
         number += 1;
@@ -166,13 +168,12 @@ impl Bench {
             (Some(manifest), Err(complaints)) => (manifest, complaints),
         };
         let held = config.grants.get(&manifest.id).cloned().unwrap_or_default();
-        let Ceiling { clearance, escalate_to, cost_usd_per_task, .. } = held;
-        let asked = Ceiling { clearance, escalate_to, cost_usd_per_task, ..manifest.asked() };
+        let asked = manifest.asked_above(&held);
         let mut granting = config.clone();
         granting.grants.insert(manifest.id.clone(), asked.clone());
         let granted = examine(&self.engine, &self.cache, &granting, file).await.verdict;
         let still = granted.as_ref().err().map_or(0, Vec::len);
-        let lines = lines(&manifest.id, &asked);
+        let lines = grant_lines(&manifest.id, &asked);
         if self.grant {
             println!("  ! --grant: it runs with everything that it asks for, in this command only:\n{lines}");
             *config = granting;
@@ -215,7 +216,7 @@ impl Bench {
         let rested = tokio::select! {
             task = rested(db, &id) => task.map(Ok).map_err(Into::into),
             () = stop.cancelled() => Ok(Err(Ended::Stopped)),
-            changed = changes.next() => changed.map(|file| {
+            changed = changes.next() => changed.context(UNWATCHED).map(|file| {
                 tell(&format!("{} changed: starting over", file.display()));
                 Err(Ended::Overtaken)
             }),
@@ -257,12 +258,4 @@ async fn rested(db: &Db, id: &str) -> Result<tasks::Task, StoreError> {
 
 fn step(name: &str, began: Instant) {
     println!("  {name:<9}{:>6.1} s", began.elapsed().as_secs_f64());
-}
-
-/// A grant as configuration, without what is the default anyway.
-fn lines(id: &str, ceiling: &Ceiling) -> String {
-    let table = |ceiling: &Ceiling| toml::Table::try_from(ceiling).unwrap_or_default();
-    let (mut set, usual) = (table(ceiling), table(&Ceiling::default()));
-    set.retain(|key, value| usual.get(key) != Some(value));
-    format!("[grants.{id}]\n{set}")
 }

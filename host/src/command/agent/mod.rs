@@ -1,9 +1,9 @@
 //! `host agent`: an author's commands, from an empty folder to a component.
 
-mod changes;
 mod dev;
 mod new;
 mod shown;
+mod sign;
 
 use std::path::PathBuf;
 
@@ -24,6 +24,13 @@ pub(super) enum Command {
         #[command(flatten)]
         dev: dev::Options,
     },
+    /// Stand for components, so that hosts which trust the key let them serve.
+    Sign {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        sign: sign::Options,
+    },
     /// Build every agent of a workspace into ID.wasm files.
     Build {
         /// The workspace of the agents.
@@ -39,6 +46,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::New(options) => new::run(&options),
         Command::Dev { settings, dev } => dev::run(settings.load()?, dev).await,
+        Command::Sign { settings, sign } => sign::run(settings.load()?, &sign).await,
         Command::Build { source, out } => {
             for file in build(&source, Scope::Workspace, &out, &config::cache_dir(), &tell)? {
                 println!("{}", file.display());

@@ -98,11 +98,18 @@ impl Place {
         let pid = child.id().context("the host ended at once")?;
         let (tell, lines) = unbounded_channel();
         tokio::spawn(listen(child.stderr.take().context("the host has no log")?, tell));
-        let mut host =
-            Host { base: String::new(), pid, ready: Duration::ZERO, client: Client::new(std::iter::empty())?, began, child, lines };
+        let mut host = Host {
+            base: String::new(),
+            pid,
+            ready: Duration::ZERO,
+            client: Client::new(std::iter::empty(), &[])?,
+            began,
+            child,
+            lines,
+        };
         let serving = host.line("serving").await?;
         host.base = format!("http://{}", serving.fields.get("address").and_then(Value::as_str).context("it serves nowhere")?);
-        host.client = Client::new(std::iter::once(host.base.as_str()))?;
+        host.client = Client::new(std::iter::once(host.base.as_str()), &[])?;
         let answer = host.client.get(&format!("{}/readyz", host.base))?.send().await?;
         let (status, body) = (answer.status(), egress::text(answer, 1024 * 1024).await?);
         let said: Value = serde_json::from_str(&body)?;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::fleet::dry;
+use crate::runtime::dry;
 
 /// Its model's name.
 pub(super) const NAME: &str = "bench";

@@ -15,10 +15,11 @@ use tokio::sync::{Semaphore, watch};
 
 use super::figure::Measured;
 use super::record;
-use crate::capability::{Beyond, Caps, Hop, Live, Start, Tenure, World, perform};
+use crate::capability::{Beyond, Caps, Hop, Live, Secrets, Start, Tenure, World, perform};
 use crate::config::Config;
 use crate::egress::Client;
 use crate::id;
+use crate::markup::Links;
 use crate::router::Router;
 use crate::store::Db;
 use crate::store::bench::Bare;
@@ -60,10 +61,12 @@ async fn hop(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Hop> {
     let world = World {
         db: db.clone(),
         vault: Vault::open(&vault)?,
-        router: Arc::new(Router::new(&config.inference, Client::new(std::iter::empty())?)),
+        router: Arc::new(Router::new(&config.inference, Client::new(std::iter::empty(), &[])?)),
         gateway: None,
         executing: Arc::new(Semaphore::new(1)),
         caps: Caps::of(&config.caps, TimeZone::UTC),
+        secrets: Secrets::default(),
+        links: Links::to(&[], "")?,
         live: Live::new(),
         traces: Traces::default(),
     };

@@ -9,11 +9,12 @@ use jiff::tz::TimeZone;
 use tokio::sync::Semaphore;
 
 use super::{Exit, house, tell};
-use crate::capability::{Caps, Live, World};
+use crate::capability::{Caps, Live, Secrets, World};
 use crate::config::{Config, ConfigError};
 use crate::egress::Client;
 use crate::fleet::Agent;
-use crate::fleet::validate::examine_bytes;
+use crate::fleet::validate::{Found as At, examine_bytes};
+use crate::markup::Links;
 use crate::rehearsal::{Found, Manner, Rehearsal, Word};
 use crate::router::Router;
 use crate::store::tasks::{self, Task};
@@ -76,7 +77,7 @@ async fn accepted(config: &Config, file: &Path) -> anyhow::Result<Arc<Agent>> {
     let place = file.display().to_string();
     let bytes = std::fs::read(file).map_err(|error| refused(place.clone(), error.to_string(), "name a component"))?;
     let (engine, cache) = house::sandbox(config)?;
-    let examine = |name: String| examine_bytes(&engine, &cache, config, name, Ok(bytes.clone()));
+    let examine = |name: String| examine_bytes(&engine, &cache, config, (name, At::Kept), Ok(bytes.clone()));
     let mut report = examine(place.clone()).await;
     // A component that is not served yet may lie in a file of any name.
     if let Some(manifest) = &report.manifest {
@@ -104,7 +105,7 @@ async fn opened(config: &Config) -> anyhow::Result<Db> {
 fn world(config: &Config, db: Db, nowhere: &Path) -> anyhow::Result<World> {
     let mut vault = config.vault.clone();
     vault.root = nowhere.to_owned();
-    let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()))?;
+    let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()), &config.egress.private)?;
     Ok(World {
         db,
         vault: Vault::open(&vault)?,
@@ -113,6 +114,8 @@ fn world(config: &Config, db: Db, nowhere: &Path) -> anyhow::Result<World> {
         gateway: None,
         executing: Arc::new(Semaphore::new(1)),
         caps: Caps::of(&config.caps, TimeZone::get(&config.server.timezone)?),
+        secrets: Secrets::of(&config.secrets()),
+        links: Links::to(&config.links.hosts, &config.server.public_url)?,
         live: Live::new(),
         traces: Traces::default(),
     })

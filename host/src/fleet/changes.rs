@@ -1,4 +1,4 @@
-//! What changes in an agent's folder, told once an editor has finished.
+//! What changes in a folder, told once whoever writes has finished.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
 
-/// An editor writes a file in several steps: a change is told when this long nothing has happened.
+/// A file is written in several steps: a change is told when this long nothing has happened.
 const QUIET: Duration = Duration::from_millis(150);
 
 /// The changes of one folder since it was watched.
-pub(super) struct Changes {
+pub struct Changes {
     arrived: UnboundedReceiver<PathBuf>,
     /// The last that arrived and is not told yet.
     latest: Option<PathBuf>,
@@ -19,7 +19,11 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    pub(super) fn of(folder: &Path) -> notify::Result<Self> {
+    /// Those of the folder and what lies in it, as far as `matters` says so of their path in it.
+    ///
+    /// # Errors
+    /// If it cannot be watched.
+    pub fn of(folder: &Path, matters: fn(&Path) -> bool) -> notify::Result<Self> {
         let (tell, arrived) = mpsc::unbounded_channel();
         let root = folder.to_owned();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
@@ -36,20 +40,22 @@ impl Changes {
         Ok(Self { arrived, latest: None, _watcher: watcher })
     }
 
-    /// The file that changed last, once it is quiet. Nothing is lost if this is dropped before it answers.
-    pub(super) async fn next(&mut self) -> anyhow::Result<PathBuf> {
+    /// The file that changed last, once it is quiet; `None` if the folder is not watched any more. Nothing is lost if this is dropped
+    /// before it answers.
+    pub async fn next(&mut self) -> Option<PathBuf> {
         if self.latest.is_none() {
             self.latest = self.arrived.recv().await;
         }
         while let Ok(Some(path)) = timeout(QUIET, self.arrived.recv()).await {
             self.latest = Some(path);
         }
-        self.latest.take().ok_or_else(|| anyhow::anyhow!("the agent's folder is not watched any more"))
+        self.latest.take()
     }
 }
 
 /// Whether a change there makes another agent. What cargo and editors leave beside the sources does not.
-fn matters(path: &Path) -> bool {
+#[must_use]
+pub fn in_sources(path: &Path) -> bool {
     let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
     let first = parts.next().unwrap_or_default();
     let aside = |name: &str| name.starts_with('.') || name.ends_with('~');
@@ -66,10 +72,10 @@ mod tests {
     #[test]
     fn what_is_written_beside_the_sources_is_no_change() {
         for path in ["persona.md", "agent.toml", "Cargo.toml", "src/lib.rs", "src/prompts/long.md"] {
-            assert!(matters(Path::new(path)), "{path}");
+            assert!(in_sources(Path::new(path)), "{path}");
         }
         for path in ["", "Cargo.lock", "target/release/x", ".persona.md.swp", "persona.md~", "src/.lib.rs.swx", "README.md"] {
-            assert!(!matters(Path::new(path)), "{path}");
+            assert!(!in_sources(Path::new(path)), "{path}");
         }
     }
 }
