@@ -96,7 +96,8 @@ impl Act for VaultSearch {
 
 /// The note that a call writes: the same each time, whoever asks.
 fn note(call: &VaultWrite, who: &Who) -> Result<String, VaultError> {
-    let author = Author { agent: who.grant.agent().to_owned(), digest: who.digest.clone(), tier: who.label.tier };
+    let (agent, task) = (who.grant.agent().to_owned(), who.at.task.clone());
+    let author = Author { agent, digest: who.digest.clone(), task, tier: who.label.tier };
     Vault::compose(call, &author)
 }
 

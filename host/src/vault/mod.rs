@@ -272,8 +272,8 @@ impl Vault {
 /// again.
 fn checked(path: &str) -> Result<String, VaultError> {
     let refused = |why: &str| Err(VaultError::Invalid(format!("`{path}` is no path in the vault: {why}")));
-    if path.is_empty() || path.len() > 512 || path.contains(['\0', '\\']) {
-        return refused("it is empty, too long, or holds a NUL or a backslash");
+    if path.is_empty() || path.len() > 512 || path.contains('\\') || path.contains(char::is_control) {
+        return refused("it is empty, too long, or holds a backslash or a control character");
     }
     if !Path::new(path).components().all(|component| matches!(component, Component::Normal(_))) {
         return refused("it must be relative and must not climb with `..`");
@@ -312,6 +312,11 @@ fn without_links(root: &Dir, path: &str) -> Result<(), VaultError> {
 
 fn load(root: &Dir, path: &str) -> Result<Option<File>, VaultError> {
     without_links(root, path)?;
+    let odd = || VaultError::Invalid(format!("`{path}` is not a file of at most {MOST} bytes"));
+    // Before it is opened: a pipe would keep its reader waiting.
+    if root.symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+        return Err(odd());
+    }
     let file = match root.open(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
@@ -319,7 +324,7 @@ fn load(root: &Dir, path: &str) -> Result<Option<File>, VaultError> {
     };
     let about = file.metadata().map_err(failed(path))?;
     if !about.is_file() || about.len() > MOST {
-        return Err(VaultError::Invalid(format!("`{path}` is not a file of at most {MOST} bytes")));
+        return Err(odd());
     }
     let mut bytes = Vec::new();
     file.take(MOST).read_to_end(&mut bytes).map_err(failed(path))?;

@@ -13,6 +13,8 @@ pub struct Author {
     pub agent: String,
     /// Its component.
     pub digest: String,
+    /// The task for which it was written.
+    pub task: String,
     /// The label that the note carries.
     pub tier: Tier,
 }
@@ -30,6 +32,9 @@ pub(super) fn compose(call: &VaultWrite, author: &Author) -> Result<String, Vaul
         }
         // Parsed and written anew, so that no value can bring a line of its own.
         let value: Value = serde_yaml_ng::from_str(text).map_err(|error| invalid(key, error.to_string()))?;
+        if key == "task_id" && value.as_str() != Some(author.task.as_str()) {
+            return Err(invalid(key, format!("it is not the task that writes this: leave it out, or write \"{}\"", author.task)));
+        }
         front.insert(Value::from(key.as_str()), value);
     }
     front.insert("agent".into(), author.agent.as_str().into());
@@ -54,7 +59,7 @@ mod tests {
     fn note(front_matter: &[(&str, &str)]) -> Result<String, VaultError> {
         let pairs = front_matter.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let call = VaultWrite { path: "a.md".into(), front_matter: pairs, body: "# A\n".into() };
-        compose(&call, &Author { agent: "scout".into(), digest: "d1".into(), tier: Tier::Internal })
+        compose(&call, &Author { agent: "scout".into(), digest: "d1".into(), task: "01".into(), tier: Tier::Internal })
     }
 
     #[test]
@@ -79,6 +84,9 @@ mod tests {
         let front: Mapping = serde_yaml_ng::from_str(&text[4..4 + end]).expect("front matter is YAML");
         assert_eq!(front.get("tier"), Some(&Value::from("internal")));
         assert!(note(&[("tier", "public")]).is_err());
+        assert!(
+            note(&[("task_id", "\"02\"")]).is_err() && note(&[("task_id", "01")]).is_err() && note(&[("task_id", "[]")]).is_err()
+        );
         assert!(note(&[("a\nb", "x")]).is_err());
         assert!(note(&[("a", "[")]).is_err());
     }
