@@ -107,7 +107,8 @@ fn both_databases_have_the_same_migrations() {
                 "0004_waiting.sql",
                 "0005_components.sql",
                 "0006_ledger.sql",
-                "0007_verdicts.sql"
+                "0007_verdicts.sql",
+                "0008_editions.sql"
             ],
             "{name}"
         );

@@ -9,7 +9,7 @@ use crate::support::{Host, Setup};
 
 on_both_grounds![a_token_opens_the_door_and_its_role_bounds_what_is_asked, a_household_sees_its_own_tasks_without_the_machinery,];
 
-pub(super) fn token(name: &str, role: &str, sources: &str) -> String {
+pub(crate) fn token(name: &str, role: &str, sources: &str) -> String {
     let digest: String = Sha256::digest(format!("secret of {name}")).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nrole = \"{role}\"\nsources = {sources}\n")
 }

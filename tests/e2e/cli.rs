@@ -6,7 +6,7 @@ use tokio::process::Command;
 use crate::support::fake::{Model, Protocol};
 use crate::support::{Setup, guests};
 
-pub(super) async fn output(command: &mut Command) -> (Option<i32>, String, String) {
+pub(crate) async fn output(command: &mut Command) -> (Option<i32>, String, String) {
     let ended = tokio::time::timeout(crate::support::PATIENCE, command.output()).await.expect("it ends").unwrap();
     (ended.status.code(), String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap())
 }

@@ -1,10 +1,10 @@
 //! Whole tasks through the real program, against model servers of both protocols.
 
-mod access;
+pub(crate) mod access;
 mod author;
 mod bad_input;
 mod bench;
-mod cli;
+pub(crate) mod cli;
 mod crashes;
 mod events;
 mod failures;
@@ -19,6 +19,7 @@ mod outages;
 mod path;
 mod real_model;
 mod rehearse;
+mod reload;
 mod replay;
 mod replay_property;
 mod rest;
@@ -26,4 +27,5 @@ mod revoked;
 mod tiers;
 mod tools;
 mod traces;
+mod trust;
 mod unknown;

@@ -2,30 +2,51 @@
 //!
 //! The corpus is `tests/guests/examples`; a component there without a row here fails `every_guest_has_its_row`.
 
+mod border;
+mod flows;
+mod handmade;
+mod refused;
+mod smuggled;
+
 use serde_json::{Value, json};
 
 use crate::support::fake::{Model, Order, Protocol};
+use crate::support::ground::{Ground, Store, on_both_grounds};
 use crate::support::{Host, Setup, guests, names};
+use handmade::handmade_ones_are_stopped_by_name;
 
 /// Guest, the error code that its task ends with, and what the message says.
-const STOPPED: [(&str, &str, &str); 9] = [
+const STOPPED: [(&str, &str, &str); 19] = [
     ("spins", "limit_exceeded", "cpu_ms = 300"),
-    ("hoards", "limit_exceeded", "memory_mib"),
+    ("lingers", "limit_exceeded", "cpu_ms = 300"),
+    ("waits", "limit_exceeded", "cpu_ms = 300"),
+    ("hoards", "limit_exceeded", "memory_mib = 16"),
+    ("gulps", "limit_exceeded", "memory_mib = 16"),
+    ("clutches", "limit_exceeded", "handles = 4096"),
+    ("dives", "limit_exceeded", "stack = 512 KiB"),
     ("panics", "agent_trapped", "about to divide by the number of cats"),
     ("exits", "agent_trapped", "exit"),
     ("logs", "limit_exceeded", "log_kib = 8"),
     ("shouts", "limit_exceeded", "log_kib"),
     ("floods", "limit_exceeded", "host_calls = 20"),
+    ("twitches", "limit_exceeded", "host_calls = 20"),
     ("sleeps", "limit_exceeded", "wall_s"),
+    ("parks", "limit_exceeded", "wall_s"),
     ("ghost", "invalid_outcome", "handed to `nobody`, which is not loaded"),
+    ("strays", "invalid_outcome", "handed to `triager`, which its `handoff` grant does not cover"),
+    ("ping", "limit_exceeded", "12 hops"),
+    ("bellows", "agent_trapped", "invalid utf-8"),
 ];
 
-/// Guests that are refused at load (`e2e::bad_input` has their reasons), or that answer and have a test of their own below.
-const OTHERS: [&str; 23] = [
+/// Guests that are refused at load (`e2e::bad_input` and `refused` have their reasons), or that answer and have a test of their own.
+const OTHERS: [&str; 34] = [
     "limitless",
     "escapes",
     "tools",
     "dozes",
+    "stumbles",
+    "ponders",
+    "wavers",
     "steady",
     "climbs",
     "beyond",
@@ -45,23 +66,39 @@ const OTHERS: [&str; 23] = [
     "scripted",
     "rescripted",
     "writes",
+    "pong",
+    "forges",
+    "smuggles",
+    "hashes",
+    "leaks",
+    "flows",
+    "relays",
+    "wishful",
 ];
 
+/// Grants that allow a guest everything.
+fn everything(id: &str) -> String {
+    format!(
+        "[grants.{id}]\nmodels = [\"local-p40\"]\nvault_read = [\"**\"]\nvault_write = [\"**\"]\nhandoff = [\"*\"]\nclearance = \"restricted\"\n"
+    )
+}
+
 async fn host_with(ids: &[&str]) -> (Model, Host) {
-    let model = Model::start(Protocol::Ollama).await;
-    let grants: String = ids
-        .iter()
-        .map(|id| {
-            format!(
-                "[grants.{id}]\nmodels = [\"local-p40\"]\nvault_read = [\"**\"]\nvault_write = [\"**\"]\nhandoff = [\"*\"]\nclearance = \"restricted\"\n"
-            )
-        })
-        .collect();
-    let setup = Setup::with(&model).and(&grants);
+    host_on(SQLITE, ids).await
+}
+
+const SQLITE: Ground = Ground { store: Store::Sqlite, protocol: Protocol::Ollama };
+
+async fn host_on(ground: Ground, ids: &[&str]) -> (Model, Host) {
+    let model = ground.model().await;
+    let grants: String = ids.iter().map(|id| everything(id)).collect();
+    let setup = ground.setup(&model).await.and(&grants);
     let agents = guests::with(ids, setup.folder.path());
     let host = setup.agents(agents).start().await;
     (model, host)
 }
+
+on_both_grounds![each_is_stopped_with_its_reason_and_the_neighbour_goes_on, handmade_ones_are_stopped_by_name];
 
 #[test]
 fn every_guest_has_its_row() {
@@ -70,10 +107,10 @@ fn every_guest_has_its_row() {
     assert_eq!(names(&guests::corpus()), known);
 }
 
-#[tokio::test]
-async fn each_is_stopped_with_its_reason_and_the_neighbour_goes_on() {
-    let ids: Vec<&str> = STOPPED.iter().map(|(id, ..)| *id).chain(["steady"]).collect();
-    let (_model, host) = host_with(&ids).await;
+async fn each_is_stopped_with_its_reason_and_the_neighbour_goes_on(ground: Ground) {
+    let ids: Vec<&str> = STOPPED.iter().map(|(id, ..)| *id).chain(["pong", "steady"]).collect();
+    let (model, host) = host_on(ground, &ids).await;
+    model.keep_waiting("take your time");
     let mut running = Vec::new();
     for (id, ..) in STOPPED {
         let task = host.submit(json!({ "target_agent": id, "retry_policy": { "max_attempts": 1 } })).await;
@@ -87,6 +124,16 @@ async fn each_is_stopped_with_its_reason_and_the_neighbour_goes_on() {
         assert!(message.contains(why), "{id}: {message}");
         let calm = host.task(&neighbour, "done").await;
         assert_eq!(calm["hops"][0]["outcome"]["text"], "steady: hold");
+    }
+    // Nothing of them is in the log beyond its limit, 8 KiB for each run.
+    for (id, ..) in STOPPED {
+        let said: usize = host
+            .events("agent_line")
+            .iter()
+            .filter(|line| line["agent"] == id)
+            .map(|line| line["said"].as_str().unwrap().len())
+            .sum();
+        assert!(said <= 8 * 1024, "{id} has {said} bytes in the log");
     }
 }
 
@@ -105,10 +152,16 @@ async fn no_path_leads_out_of_the_vault() {
     std::os::unix::fs::symlink(&outside, vault.join("out")).unwrap();
     std::os::unix::fs::symlink(outside.join("secret.md"), vault.join("link.md")).unwrap();
     std::fs::write(vault.join(".hidden"), "treasure").unwrap();
+    // A pipe would keep its reader waiting for ever.
+    assert!(std::process::Command::new("mkfifo").arg(vault.join("pipe")).status().unwrap().success());
     let task = host.done(json!({ "target_agent": "climbs" })).await;
     let told = answer(&task);
-    assert_eq!(told.lines().count(), 16);
-    assert!(!told.contains("READ") && !told.contains("WROTE") && !told.contains("treasure"), "{told}");
+    assert_eq!(told.lines().count(), 34);
+    assert!(!told.contains("READ") && !told.contains("treasure"), "{told}");
+    // What only looks like dots is a name like any other, of a folder in the vault.
+    let wrote: Vec<&str> = told.lines().filter(|line| line.contains("WROTE")).collect();
+    assert_eq!(wrote, ["\\u{ff0e}\\u{ff0e}/secret.md: WROTE"]);
+    assert!(vault.join("\u{ff0e}\u{ff0e}/secret.md").exists());
     for (path, why) in
         [("../secret.md", "must not climb"), ("/etc/passwd", "must be relative"), ("out/secret.md", "goes through the link `out`")]
     {
@@ -135,6 +188,12 @@ async fn what_is_not_granted_is_refused_with_the_edit_that_would_allow_it() {
         "models does not cover `local-spark`",
         "output_tokens = 500",
         "this task did not write what it holds",
+        "vault_read does not cover `Notes/a.md`",
+        "vault_read does not cover `n\u{43e}tes/a.md`",
+        "vault_read does not cover `notes/deep/a.md`",
+        "vault_read does not cover `inbox/drafts/watch-1.md`",
+        "vault_write does not cover `inbox/drafts/note-1.md.exe`",
+        "vault_write does not cover `inbox/drafts/note-`",
     ]) {
         assert!(line.contains(why), "{why}: {line}");
     }
@@ -142,7 +201,8 @@ async fn what_is_not_granted_is_refused_with_the_edit_that_would_allow_it() {
     assert_eq!(host.note("inbox/drafts/note-theirs.md"), "a person's draft");
     assert_eq!(model.heard().len(), 1, "only the reporter was served");
     let rules: Vec<Value> = host.events("call_denied").into_iter().map(|line| line["rule"].clone()).collect();
-    assert_eq!(rules, ["vault_read", "vault_write", "models", "run_limit"]);
+    assert_eq!(rules[..4], ["vault_read", "vault_write", "models", "run_limit"]);
+    assert_eq!(rules.len(), 10);
 }
 
 #[tokio::test]
@@ -208,12 +268,14 @@ async fn a_schema_that_does_not_compile_is_the_agents_mistake() {
     let (model, host) = host_with(&["misshapes"]).await;
     let task = host.done(json!({ "target_agent": "misshapes" })).await;
     let told: Vec<&str> = answer(&task).lines().collect();
-    for (line, why) in told.iter().zip(["does not compile", "does not compile", "is no JSON", "is larger than 65536 bytes"]) {
+    for (line, why) in
+        told.iter().zip(["does not compile", "does not compile", "is no JSON", "is larger than 65536 bytes", "is no JSON"])
+    {
         assert!(line.contains(why), "{why}: {line}");
     }
     assert_eq!(
         task["timeline"].as_array().unwrap().iter().filter(|entry| entry["state"] == "failed").count(),
-        4,
+        5,
         "each is recorded"
     );
     assert_eq!(model.heard().len(), 1, "only the reporter was served");

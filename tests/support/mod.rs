@@ -6,6 +6,7 @@ pub mod events;
 pub mod fake;
 pub mod ground;
 pub mod guests;
+pub mod handmade;
 pub mod mcp;
 pub mod postgres;
 
@@ -230,6 +231,11 @@ impl Host {
     pub async fn kill(mut self) -> Setup {
         self.child.kill().await.unwrap();
         self.setup
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     /// Lets no file of it grow beyond so many bytes.

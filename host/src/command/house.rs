@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use jiff::tz::TimeZone;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -29,10 +30,13 @@ use crate::worker::Worker;
 pub(super) struct House {
     pub(super) state: State,
     worker: Worker,
+    /// From now on it ends nothing.
+    hangup: Signal,
 }
 
 impl House {
     pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
+        let hangup = signal(SignalKind::hangup())?;
         for setting in config.unserved() {
             tracing::warn!(event = "setting_unserved", setting, "{setting} is set, and this version does not serve it");
         }
@@ -73,7 +77,7 @@ impl House {
         };
         let ingress = Ingress { db, fleet: fleet.clone(), config: config.clone(), traces, backlog: Backlog::default() };
         let state = State { ingress, world, fleet, config, metrics: rendered, drain: CancellationToken::new() };
-        Ok(Self { state, worker })
+        Ok(Self { state, worker, hangup })
     }
 
     /// Serves and works until `drain` is cancelled and running hops have had their grace.
@@ -81,7 +85,7 @@ impl House {
         let routes = surface::routes(State { drain: drain.clone(), ..self.state });
         let serving = axum::serve(listener, routes).with_graceful_shutdown(drain.clone().cancelled_owned());
         let (grace, traces) = (self.worker.grace, self.worker.world.traces.clone());
-        tokio::spawn(self.worker.fleet.clone().watch(drain.clone()));
+        tokio::spawn(self.worker.fleet.clone().watch(self.hangup, drain.clone()));
         let worker = tokio::spawn(self.worker.run(drain.clone()));
         // A connection that stalls in the middle of a request must not keep the process alive.
         let overdue = async {
@@ -119,7 +123,6 @@ pub(super) async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
 
 /// Cancelled by the first Ctrl-C or SIGTERM; the second ends the process at once.
 pub(super) fn on_signal() -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
     let drain = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let token = drain.clone();

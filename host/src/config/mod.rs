@@ -4,8 +4,10 @@
 
 mod check;
 mod grants;
+mod inference;
 mod mcp;
 mod prices;
+mod secrets;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use serde::Deserialize;
 
 pub use check::ConfigError;
 pub use grants::lines as grant_lines;
+pub use inference::{Group, Inference, Kind, Price};
 pub use mcp::Mcp;
 
 /// Every setting with its default: the file that ships.
@@ -207,121 +210,6 @@ pub struct Links {
     pub hosts: Vec<String>,
 }
 
-/// `[inference]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Inference {
-    /// Whether groups of kind `anthropic` may serve.
-    pub enable_claude: bool,
-    /// `[inference.groups.NAME]`
-    pub groups: BTreeMap<String, Group>,
-}
-
-/// `[inference.groups.NAME]`: one named destination of model calls.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Group {
-    /// Which protocol it speaks.
-    pub kind: Kind,
-    /// Base URL, without the path of the protocol.
-    pub url: String,
-    /// The model's name there.
-    pub model: String,
-    /// Tokens that it holds, prompt and answer.
-    #[serde(default = "num_ctx")]
-    pub num_ctx: u64,
-    /// Estimate above which the router looks for a larger one.
-    #[serde(default)]
-    pub escalate_above: Option<u64>,
-    /// Calls at once.
-    #[serde(default = "one")]
-    pub concurrency: usize,
-    /// Highest tier that it may see; public if it is not said.
-    #[serde(default = "public")]
-    pub clearance: Clearance,
-    /// Outside the house? Known for `ollama` and `anthropic`, must be said for `openai`.
-    #[serde(default)]
-    pub remote: Option<bool>,
-    /// Groups to try next.
-    #[serde(default)]
-    pub fallback: Vec<String>,
-    /// US dollars per million tokens.
-    #[serde(default)]
-    pub price: Option<Price>,
-    /// The variable that holds its key.
-    #[serde(default)]
-    pub api_key_env: Option<String>,
-    /// Seconds until the first token; by default from the prompt's length at 10 tokens a second, and a cold load.
-    #[serde(default)]
-    pub first_token_s: Option<u64>,
-    /// The key itself, read from the environment.
-    #[serde(skip)]
-    pub api_key: Option<String>,
-}
-
-impl Group {
-    /// Whether it is outside the house.
-    #[must_use]
-    pub fn is_remote(&self) -> bool {
-        self.remote.unwrap_or(self.kind == Kind::Anthropic)
-    }
-
-    /// What its tokens cost: as set, or as shipped for a model outside the house; `None` if nothing is known.
-    #[must_use]
-    pub fn price(&self) -> Option<Price> {
-        if self.price.is_some() || !self.is_remote() {
-            return self.price;
-        }
-        prices::shipped(&self.model, jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()).ok().flatten()
-    }
-}
-
-fn num_ctx() -> u64 {
-    8192
-}
-
-fn one() -> usize {
-    1
-}
-
-fn public() -> Clearance {
-    Clearance(Tier::Public)
-}
-
-/// The protocol of a model server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// `/api/chat`
-    Ollama,
-    /// `/v1/chat/completions`
-    Openai,
-    /// `/v1/messages`; not served by this version.
-    Anthropic,
-}
-
-impl Kind {
-    /// The word, as in the file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ollama => "ollama",
-            Self::Openai => "openai",
-            Self::Anthropic => "anthropic",
-        }
-    }
-}
-
-/// US dollars per million tokens.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// Of the prompt.
-    pub input: f64,
-    /// Of the answer.
-    pub output: f64,
-}
-
 /// `[requesters.NAME]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -444,36 +332,11 @@ impl Config {
         tables.chain(groups.map(|(name, _)| format!("fallback in [inference.groups.{name}]"))).collect()
     }
 
-    /// Every secret that it holds, with the name by which it may be spoken of.
-    #[must_use]
-    pub fn secrets(&self) -> Vec<(String, String)> {
-        let keys =
-            self.inference.groups.iter().filter_map(|(name, group)| Some((format!("key of {name}"), group.api_key.clone()?)));
-        let gateway = self.mcp.iter().filter_map(|mcp| Some(("token of mcp".to_owned(), mcp.token.clone()?)));
-        // A collector is told more than keys in its headers, such as the name of a project.
-        let is_secret = |name: &str| ["auth", "key", "token", "secret"].iter().any(|part| name.to_lowercase().contains(part));
-        let headers = || self.telemetry.headers.iter().filter(|(name, _)| is_secret(name));
-        let whole = headers().map(|(name, value)| (format!("header {name} of telemetry"), value.clone()));
-        // What stands after `Bearer ` or `Basic ` is the secret.
-        let bare = headers().filter_map(|(name, value)| {
-            let (_, secret) = value.split_once(' ')?;
-            Some((format!("header {name} of telemetry"), secret.to_owned()))
-        });
-        let tokens = self.auth.tokens.iter().filter_map(|token| Some((format!("token of {}", token.name), token.value.clone()?)));
-        let database = url::Url::parse(&self.database_url()).ok();
-        let password = database.and_then(|url| Some(("password of the database".to_owned(), decoded(url.password()?))));
-        keys.chain(gateway).chain(whole).chain(bare).chain(tokens).chain(password).collect()
-    }
-
     /// Where the grant of an agent is written, for refusals.
     #[must_use]
     pub fn grant_at(&self, id: &str) -> String {
         format!("[grants.{id}] in {}", self.file)
     }
-}
-
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// The folder for what is built once and shared by checkouts: toolchains, the demo's model server.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use super::Fleet;
@@ -11,7 +11,7 @@ use super::changes::Changes;
 
 impl Fleet {
     /// Looks again whenever a component in the folder changes or somebody signals, until `drain` is cancelled.
-    pub async fn watch(self: Arc<Self>, drain: CancellationToken) {
+    pub async fn watch(self: Arc<Self>, mut hangup: Signal, drain: CancellationToken) {
         let folder = &self.config.agents.dir;
         let watched = std::fs::create_dir_all(folder).map_err(|error| error.to_string());
         let mut changes = match watched.and_then(|()| Changes::of(folder, matters).map_err(|error| error.to_string())) {
@@ -22,7 +22,6 @@ impl Fleet {
                 None
             }
         };
-        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         // What changed between the first look and the watch.
         self.looked().await;
         loop {

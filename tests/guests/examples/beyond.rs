@@ -23,6 +23,12 @@ guests::guest!(
             guests::model::complete(&request("local-spark", 10)).err(),
             guests::model::complete(&request("local-p40", 501)).err(),
             guests::vault::write("inbox/drafts/note-theirs.md", &[], "mine now").err(),
+            guests::vault::read("Notes/a.md").err(),
+            guests::vault::read("n\u{43e}tes/a.md").err(),
+            guests::vault::read("notes/deep/a.md").err(),
+            guests::vault::read("inbox/drafts/watch-1.md").err(),
+            guests::vault::write("inbox/drafts/note-1.md.exe", &[], "mine now").err(),
+            guests::vault::write("inbox/drafts/note-", &[], "mine now").err(),
         ];
         guests::answer(
             told.iter().map(|error| error.as_ref().map_or("ALLOWED".into(), guests::said)).collect::<Vec<_>>().join("\n"),

@@ -2,7 +2,8 @@
 
 guests::guest!("misshapes", |manifest| manifest.wants.models.push("local-p40".into()), |_| {
     let large = format!("{{\"description\": \"{}\"}}", "x".repeat(70_000));
-    let schemas = [r##"{"$ref": "#/$defs/missing"}"##, r#"{"type": "string", "pattern": "("}"#, "{", &large];
+    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+    let schemas = [r##"{"$ref": "#/$defs/missing"}"##, r#"{"type": "string", "pattern": "("}"#, "{", &large, &deep];
     let told = schemas.map(|schema| {
         let request = guests::model::Request {
             group: "local-p40".into(),

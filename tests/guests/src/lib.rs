@@ -1,5 +1,6 @@
 //! What the guests share: a manifest that is complete and harmless, to be made worse.
 
+pub mod flow;
 pub mod script;
 
 pub use homeaiops_sdk::{
@@ -58,6 +59,11 @@ pub fn question(group: &str, text: impl Into<String>, max_output_tokens: u32) ->
 /// An answer of that text.
 pub fn answer(text: impl Into<String>) -> Result<Outcome, String> {
     Ok(Outcome::Answer(Answer { text: text.into(), data: None, citations: Vec::new(), wrote: Vec::new() }))
+}
+
+/// A handoff to that agent.
+pub fn to(agent: &str) -> Outcome {
+    Outcome::Handoff(Handoff { to: agent.into(), why: "why not".into(), text: String::new(), data: None, citations: Vec::new() })
 }
 
 /// A component of that id: its manifest after `$change`, and its one function.

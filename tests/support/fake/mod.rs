@@ -57,8 +57,8 @@ struct Script {
     faults: Mutex<Vec<String>>,
     asked: Notify,
     released: Notify,
-    /// Requests that hold these words get an error, whatever the orders.
-    poison: Mutex<Option<String>>,
+    /// What requests that hold these words get, whatever the orders.
+    special: Mutex<Option<(String, Order)>>,
     gate: Gate,
 }
 
@@ -90,7 +90,7 @@ impl Model {
             faults: Mutex::default(),
             asked: Notify::new(),
             released: Notify::new(),
-            poison: Mutex::default(),
+            special: Mutex::default(),
             gate: Gate::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -126,7 +126,12 @@ impl Model {
 
     /// Answers requests that hold these words with an error of the server.
     pub fn poison(&self, words: &str) {
-        *self.script.poison.lock().unwrap() = Some(words.to_owned());
+        *self.script.special.lock().unwrap() = Some((words.to_owned(), Order::Status(500)));
+    }
+
+    /// Lets requests that hold these words wait until released.
+    pub fn keep_waiting(&self, words: &str) {
+        *self.script.special.lock().unwrap() = Some((words.to_owned(), Order::Hang));
     }
 
     /// Ends every `Hang` that has begun.
@@ -172,11 +177,9 @@ impl Model {
 impl Script {
     /// Takes a request down and says how to answer it.
     fn take(&self, request: Value) -> Order {
-        let poisoned = self.poison.lock().unwrap().as_ref().is_some_and(|words| request.to_string().contains(words));
-        let order = match poisoned {
-            true => Order::Status(500),
-            false => self.orders.lock().unwrap().pop_front().unwrap_or(Order::Well),
-        };
+        let special = self.special.lock().unwrap().clone().filter(|(words, _)| request.to_string().contains(words));
+        let ordered = || self.orders.lock().unwrap().pop_front().unwrap_or(Order::Well);
+        let order = special.map_or_else(ordered, |(_, order)| order);
         self.heard.lock().unwrap().push(request);
         self.asked.notify_one();
         order

@@ -1,0 +1,30 @@
+//! Which secrets a configuration holds, so that nobody is ever told one.
+
+use super::Config;
+
+impl Config {
+    /// Every secret that it holds, with the name by which it may be spoken of.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<(String, String)> {
+        let keys =
+            self.inference.groups.iter().filter_map(|(name, group)| Some((format!("key of {name}"), group.api_key.clone()?)));
+        let gateway = self.mcp.iter().filter_map(|mcp| Some(("token of mcp".to_owned(), mcp.token.clone()?)));
+        // A collector is told more than keys in its headers, such as the name of a project.
+        let is_secret = |name: &str| ["auth", "key", "token", "secret"].iter().any(|part| name.to_lowercase().contains(part));
+        let headers = || self.telemetry.headers.iter().filter(|(name, _)| is_secret(name));
+        let whole = headers().map(|(name, value)| (format!("header {name} of telemetry"), value.clone()));
+        // What stands after `Bearer ` or `Basic ` is the secret.
+        let bare = headers().filter_map(|(name, value)| {
+            let (_, secret) = value.split_once(' ')?;
+            Some((format!("header {name} of telemetry"), secret.to_owned()))
+        });
+        let tokens = self.auth.tokens.iter().filter_map(|token| Some((format!("token of {}", token.name), token.value.clone()?)));
+        let database = url::Url::parse(&self.database_url()).ok();
+        let password = database.and_then(|url| Some(("password of the database".to_owned(), decoded(url.password()?))));
+        keys.chain(gateway).chain(whole).chain(bare).chain(tokens).chain(password).collect()
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}

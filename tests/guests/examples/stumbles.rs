@@ -1,0 +1,3 @@
+//! Crashes while it should describe itself.
+
+guests::guest!("stumbles", |_| panic!("who am I?"), |_| guests::answer("here"));
