@@ -8,6 +8,7 @@ pub(crate) mod cli;
 mod crashes;
 mod events;
 mod failures;
+mod foreign;
 mod hai;
 mod hosts;
 mod inbox;

@@ -4,6 +4,7 @@ pub mod collector;
 mod door;
 pub mod events;
 pub mod fake;
+pub mod foreign;
 pub mod ground;
 pub mod guests;
 pub mod handmade;
@@ -308,6 +309,23 @@ pub fn fetched(package: &str, options: &[&str]) -> PathBuf {
         Err(error) => error.to_string(),
     };
     panic!("the tests need `{package}`: let `python3 -m pip install {package}` work here. It said: {why}");
+}
+
+/// A package of npm, fetched once into the cache.
+pub fn npm(package: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
+    let (name, version) = package.rsplit_once('@').unwrap();
+    let folder = host::config::cache_dir().join("node").join(format!("{}-{version}", name.rsplit('/').next().unwrap()));
+    let complete = folder.join(".complete");
+    if !complete.exists() {
+        let install = ["install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix"];
+        let fetched = std::process::Command::new("npm").args(install).arg(&folder).arg(package).output();
+        let done = fetched.as_ref().is_ok_and(|done| done.status.success());
+        assert!(done, "the tests need `{package}`: let `npm install {package}` work here. It said: {fetched:?}");
+        std::fs::write(complete, "").unwrap();
+    }
+    folder
 }
 
 pub fn names(folder: &Path) -> Vec<String> {

@@ -1,14 +1,12 @@
 //! Tool servers that others wrote: the reference server of the protocol (stateful, TypeScript), and one in Python that speaks the
 //! newest revision (stateless). Both on loopback.
 
-use std::path::PathBuf;
-use std::process::{Command as Step, Stdio};
-use std::sync::Mutex;
+use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{PATIENCE, fetched};
+use crate::support::{PATIENCE, fetched, npm};
 
 const EVERYTHING: &str = "@modelcontextprotocol/server-everything@2026.8.31";
 const FASTMCP: &str = "fastmcp==4.1.2";
@@ -96,21 +94,4 @@ impl Real {
         let (_, port) = self.url.trim_end_matches("/mcp").rsplit_once(':').unwrap();
         port.parse().unwrap()
     }
-}
-
-/// A package of npm, fetched once into the cache.
-fn npm(package: &str) -> PathBuf {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock();
-    let (name, version) = package.rsplit_once('@').unwrap();
-    let folder = host::config::cache_dir().join("node").join(format!("{}-{version}", name.rsplit('/').next().unwrap()));
-    let complete = folder.join(".complete");
-    if !complete.exists() {
-        let install = ["install", "--silent", "--no-fund", "--no-audit", "--prefix"];
-        let fetched = Step::new("npm").args(install).arg(&folder).arg(package).output();
-        let done = fetched.as_ref().is_ok_and(|done| done.status.success());
-        assert!(done, "the tests need `{package}`: let `npm install {package}` work here. It said: {fetched:?}");
-        std::fs::write(complete, "").unwrap();
-    }
-    folder
 }
