@@ -7,5 +7,6 @@ mod support;
 
 mod architecture;
 mod conformance;
+mod fuzz;
 mod e2e;
 mod hostile;

@@ -9,6 +9,9 @@ use policy::pattern::{BadPattern, Patterns};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use url::Url;
 
+/// What makes links, code and HTML, and what looks like it and does not.
+const PLAIN: [(char, char); 5] = [('<', '‹'), ('[', '('), (']', ')'), ('`', '\''), ('~', '-')];
+
 /// Where links may lead: hosts, by pattern.
 #[derive(Clone, Debug)]
 pub struct Links {
@@ -51,8 +54,9 @@ impl Links {
                 harmless.replace_range(range, &instead);
             }
         }
-        // Whoever writes like this wants to be misread: nothing of it is markup any more.
-        text.replace('&', "&amp;").replace('<', "&lt;").replace('[', "&#91;").replace("://", ": //")
+        // Whoever writes like this wants to be misread: nothing of it is a link any more, nor is there code that could hide one.
+        let plain: String = text.chars().map(|c| PLAIN.iter().find(|(from, _)| *from == c).map_or(c, |(_, to)| *to)).collect();
+        plain.replace("://", ": //").replace("//", "/ /")
     }
 
     /// What must not stand as it is, in order and apart, and what stands there instead.

@@ -17,7 +17,7 @@ const EXACT: u64 = 1 << 53;
 ///
 /// # Errors
 /// Why they are none, with the place.
-pub(super) fn parse(text: &str) -> Result<Value, String> {
+pub fn parse(text: &str) -> Result<Value, String> {
     if text.len() > MOST {
         return Err(format!("the arguments are longer than {MOST} bytes"));
     }

@@ -8,8 +8,9 @@ pub mod perform;
 
 pub mod act;
 
+pub mod arguments;
+
 mod caps;
-mod arguments;
 mod clock;
 mod draft;
 mod learn;

@@ -270,7 +270,10 @@ impl Vault {
 
 /// A relative path of plain names. Climbing and absolute paths are refused here with their reason; cap-std would refuse them
 /// again.
-fn checked(path: &str) -> Result<String, VaultError> {
+///
+/// # Errors
+/// [`VaultError::Invalid`] says which rule it breaks.
+pub fn checked(path: &str) -> Result<String, VaultError> {
     let refused = |why: &str| Err(VaultError::Invalid(format!("`{path}` is no path in the vault: {why}")));
     if path.is_empty() || path.len() > 512 || path.contains('\\') || path.contains(char::is_control) {
         return refused("it is empty, too long, or holds a backslash or a control character");
