@@ -24,10 +24,9 @@ pub struct Destination {
 }
 
 /// A call that is within the grant of its agent. Only [`within`] makes one.
-pub struct Allowed<C> {
+pub struct Allowed<'g, C> {
     call: C,
-    ceiling: Tier,
-    at: String,
+    grant: &'g Grant,
 }
 
 /// A call that its agent may make and whose label may go to that destination. Only [`cleared`] makes one.
@@ -52,17 +51,17 @@ impl<C> Granted<C> {
 ///
 /// # Errors
 /// [`Denied`] with the smallest edit.
-pub fn within<C: Call>(grant: &Grant, call: C) -> Result<Allowed<C>, Denied> {
+pub fn within<C: Call>(grant: &Grant, call: C) -> Result<Allowed<'_, C>, Denied> {
     call.within(grant)?;
-    Ok(Allowed { call, ceiling: grant.clearance(), at: grant.at().to_owned() })
+    Ok(Allowed { call, grant })
 }
 
 /// Step 4: may data of this label go to that destination, and may the run read what comes back?
 ///
 /// # Errors
 /// [`Denied`] names the label, the clearance and where it is set.
-pub fn cleared<C: Call>(allowed: Allowed<C>, label: Label, destination: Destination) -> Result<Granted<C>, Denied> {
-    let Allowed { call, ceiling, at } = allowed;
+pub fn cleared<C: Call>(allowed: Allowed<'_, C>, label: Label, destination: Destination) -> Result<Granted<C>, Denied> {
+    let Allowed { call, grant } = allowed;
     if !destination.clearance.admits(label.tier) {
         return Err(Denied {
             rule: "clearance",
@@ -77,12 +76,13 @@ pub fn cleared<C: Call>(allowed: Allowed<C>, label: Label, destination: Destinat
         });
     }
     let after = label.tier.max(destination.yields);
+    let ceiling = grant.clearance();
     if after > ceiling {
         return Err(Denied {
             rule: "agent_clearance",
             said: format!("the run would reach {} and its agent is cleared for {} only", after.as_str(), ceiling.as_str()),
-            hint: format!("set clearance = \"{}\" in {at}", after.as_str()),
-            at,
+            hint: format!("set clearance = \"{}\" in {}", after.as_str(), grant.at()),
+            at: grant.at().to_owned(),
         });
     }
     Ok(Granted { call, destination })
@@ -110,7 +110,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_leaves_above_a_clearance(label in tier(), there in tier(), yields in tier(), agent in tier()) {
-            let allowed = within(&scout(agent), VaultRead { path: "a".into() }).expect("the grant covers every path");
+            let scout = scout(agent);
+            let allowed = within(&scout, VaultRead { path: "a".into() }).expect("the grant covers every path");
             let destination = Destination { name: "there".into(), clearance: Clearance(there), yields, untrusted: false, reason: String::new() };
             let granted = cleared(allowed, Label::of(label), destination).is_ok();
             prop_assert_eq!(granted, label <= there && label.max(yields) <= agent);

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::pattern::Patterns;
 use crate::tier::Tier;
 
-/// What `describe` answers. The fields are those of `manifest` in the WIT.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `describe` answers. The fields are those of `manifest` in the WIT; the default one says nothing and is not complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Stable name; also the file's, `ID.wasm`.
     pub id: String,
@@ -56,7 +56,7 @@ pub struct Wants {
 }
 
 /// The bounds of one run. There are no defaults: zero means that it was not given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// All linear memories together, in MiB.

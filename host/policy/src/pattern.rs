@@ -1,14 +1,25 @@
 //! Patterns of paths, tools, agents and groups: `*` within a segment, `**` across them, `?`, `{a,b}`.
 //!
-//! Compiled once, matched without allocating. A pattern never means "anything below": `notes` covers only `notes`.
+//! Compiled once, to one automaton for a whole list: a match allocates nothing, locks nothing and takes a step for each byte. A pattern
+//! never means "anything below": `notes` covers only `notes`.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use std::sync::Arc;
+
+use globset::GlobBuilder;
+use regex_automata::Input;
+use regex_automata::dfa::{Automaton, dense};
+use regex_automata::nfa::thompson;
+use regex_automata::util::syntax;
+
+/// Most memory of one list's automaton, in bytes: a list that needs more is meant to need it.
+const MOST: usize = 4 * 1024 * 1024;
 
 /// A compiled list of patterns; covers what any of them covers. The empty list covers nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Patterns {
     texts: Vec<String>,
-    set: GlobSet,
+    /// None for the empty list.
+    automaton: Option<Arc<dense::DFA<Vec<u32>>>>,
 }
 
 /// A pattern that does not parse.
@@ -25,27 +36,45 @@ impl Patterns {
     /// Compiles the list.
     ///
     /// # Errors
-    /// [`BadPattern`] names the first that does not parse.
+    /// [`BadPattern`] names the first that does not parse, or the list, if it is too intricate.
     pub fn compile(texts: &[String]) -> Result<Self, BadPattern> {
-        let mut set = GlobSetBuilder::new();
-        for text in texts {
+        let expression = |text: &String| {
+            let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build();
             let bad = |error: globset::Error| BadPattern { pattern: text.clone(), why: error.kind().to_string() };
-            set.add(GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build().map_err(bad)?);
+            glob.map(|glob| glob.regex().to_owned()).map_err(bad)
+        };
+        let expressions: Vec<String> = texts.iter().map(expression).collect::<Result<_, _>>()?;
+        if expressions.is_empty() {
+            return Ok(Self::default());
         }
-        let set = set.build().map_err(|error| BadPattern { pattern: texts.join(", "), why: error.to_string() })?;
-        Ok(Self { texts: texts.to_vec(), set })
+        // Names are compared byte by byte, as the expressions say.
+        let bytes = syntax::Config::new().unicode(false).utf8(false);
+        let built = dense::Builder::new()
+            .configure(dense::Config::new().dfa_size_limit(Some(MOST)).determinize_size_limit(Some(MOST)))
+            .syntax(bytes)
+            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(MOST)))
+            .build_many(&expressions);
+        let intricate = |error: dense::BuildError| BadPattern { pattern: texts.join(", "), why: error.to_string() };
+        Ok(Self { texts: texts.to_vec(), automaton: Some(Arc::new(built.map_err(intricate)?)) })
     }
 
     /// Whether one of the patterns covers the whole of `name`.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
-        self.set.is_match(name)
+        self.at(name).is_some()
     }
 
     /// The pattern, as written, by which `name` is covered: the first that does.
     #[must_use]
     pub fn covering(&self, name: &str) -> Option<&str> {
-        self.set.matches(name).first().and_then(|at| self.texts.get(*at)).map(String::as_str)
+        self.at(name).and_then(|at| self.texts.get(at)).map(String::as_str)
+    }
+
+    /// Which of the patterns covers `name`. What the automaton cannot read is not covered.
+    fn at(&self, name: &str) -> Option<usize> {
+        let automaton = self.automaton.as_ref()?;
+        let found = automaton.try_search_fwd(&Input::new(name)).ok().flatten()?;
+        Some(found.pattern().as_usize())
     }
 
     /// Whether everything that `pattern` could cover is covered here: decided by a stand-in for each wildcard, so that a `*` here
@@ -54,7 +83,7 @@ impl Patterns {
     pub fn covers_pattern(&self, pattern: &str) -> bool {
         let segment = "\u{1}\u{1}";
         let stand_in = pattern.replace("**", "\u{1}\u{1}/\u{1}\u{1}").replace('*', segment).replace('?', "\u{1}");
-        self.texts.iter().any(|text| text == pattern) || self.set.is_match(stand_in)
+        self.texts.iter().any(|text| text == pattern) || self.covers(&stand_in)
     }
 
     /// The patterns as written.
@@ -78,7 +107,44 @@ mod tests {
         assert!(drafts.covers("inbox/drafts/note-01.md"));
         assert!(!drafts.covers("inbox/drafts/note-a/../../x.md"));
         assert!(!drafts.covers("inbox/drafts/other.md"));
-        assert!(!patterns(&[]).covers("anything"));
+        assert!(!patterns(&[]).covers("anything") && !patterns(&[]).covers(""));
+    }
+
+    #[test]
+    fn a_pattern_covers_whole_names_only() {
+        for (pattern, name, covered) in [
+            ("peek", "peek", true),
+            ("peek", "peek2", false),
+            ("peek", "a peek", false),
+            ("peek", "PEEK", false),
+            ("p*k", "pk", true),
+            ("p?k", "pk", false),
+            ("p?k", "p/k", false),
+            ("*", "a/b", false),
+            ("**", "a/b", true),
+            ("**/b", "b", true),
+            ("a/**", "a", false),
+            ("a/**", "a/b/c", true),
+            ("{a,b}/c", "b/c", true),
+            ("{a,b}/c", "ab/c", false),
+            ("[a-c]", "b", true),
+            ("a\\*", "a*", true),
+            ("a\\*", "ab", false),
+            ("a.c", "abc", false),
+            ("notes/*", "notes/ü\n", true),
+            ("a", "a\nb", false),
+        ] {
+            assert_eq!(patterns(&[pattern]).covers(name), covered, "{pattern} covers {name}");
+        }
+    }
+
+    #[test]
+    fn the_first_pattern_that_covers_is_named() {
+        let some = patterns(&["x*", "*y", "xy"]);
+        for (name, by) in [("xy", Some("x*")), ("ay", Some("*y")), ("xa", Some("x*")), ("a", None)] {
+            assert_eq!(some.covering(name), by, "{name}");
+        }
+        assert_eq!(some.texts(), ["x*", "*y", "xy"]);
     }
 
     #[test]
@@ -102,5 +168,12 @@ mod tests {
     fn a_broken_pattern_is_named() {
         let error = Patterns::compile(&["notes/[".into()]).expect_err("an open class does not parse");
         assert!(error.to_string().contains("`notes/[`"), "{error}");
+    }
+
+    #[test]
+    fn a_list_that_would_take_all_memory_is_refused() {
+        let intricate: Vec<String> = (0..40).map(|n| format!("*{n}*a?????????????????{n}*b")).collect();
+        let error = Patterns::compile(&intricate).expect_err("its automaton does not fit");
+        assert!(error.to_string().contains("*0*a"), "{error}");
     }
 }

@@ -117,7 +117,7 @@ fn usd(micros: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use policy::manifest::{Ceiling, Limits, Manifest, Wants};
+    use policy::manifest::{Ceiling, Limits, Manifest};
 
     use super::*;
 
@@ -128,31 +128,8 @@ mod tests {
     }
 
     fn grant() -> Grant {
-        let limits = Limits {
-            memory_mib: 1,
-            cpu_ms: 1,
-            wall_s: 1,
-            host_calls: 1,
-            output_tokens: 1,
-            usd_micros: 1,
-            journal_kib: 1,
-            log_kib: 1,
-        };
-        let manifest = Manifest {
-            id: "scout".into(),
-            name: String::new(),
-            emoji: String::new(),
-            version: String::new(),
-            purpose: String::new(),
-            mode: String::new(),
-            local_only: false,
-            class_floor: "a".into(),
-            wants: Wants::default(),
-            limits,
-            persona: String::new(),
-            examples: Vec::new(),
-            extra: Vec::new(),
-        };
+        let limits = Limits::default();
+        let manifest = Manifest { id: "scout".into(), class_floor: "a".into(), ..Manifest::default() };
         let ceiling = Ceiling { cost_usd_per_task: Some(2.0), ..Ceiling::default() };
         Grant::effective(&manifest, &ceiling, &limits, "[grants.scout] in host.toml").expect("it wants nothing")
     }

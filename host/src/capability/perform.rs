@@ -220,13 +220,13 @@ fn destinations<C: Act>(hop: &Hop, call: &C) -> Result<Vec<Destination>, Denied>
 }
 
 /// Step 3. Is it within the effective grant?
-fn within<C: Act>(hop: &Hop, call: C) -> Result<Allowed<C>, Denied> {
+fn within<C: Act>(hop: &Hop, call: C) -> Result<Allowed<'_, C>, Denied> {
     passed("grant", C::KIND);
     judge::within(&hop.grant, call)
 }
 
 /// Step 4. Is the run's label within the clearance of the destination?
-fn cleared<C: Act>(label: Label, allowed: Allowed<C>, destination: Destination) -> Result<Granted<C>, Denied> {
+fn cleared<C: Act>(label: Label, allowed: Allowed<'_, C>, destination: Destination) -> Result<Granted<C>, Denied> {
     passed("tier", C::KIND);
     judge::cleared(allowed, label, destination)
 }
