@@ -1,14 +1,17 @@
 //! Agents change while the host works: by a file, a signal, a request, a command beside it.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::cli::output;
-use crate::support::fake::Order;
-use crate::support::ground::{Ground, on_both_grounds};
+use crate::support::fake::{Order, Protocol};
+use crate::support::ground::{Ground, Store, on_both_grounds};
 use crate::support::{Host, guests};
 
 on_both_grounds![
@@ -147,4 +150,35 @@ async fn a_hangup_looks_again_and_ends_nothing() {
     }
     let (status, answer) = host.post("/agents/reload", "").await;
     assert_eq!((status, answer), (200, json!({ "changed": [], "rejected": [] })));
+}
+
+/// Agents are exchanged under load, again and again, and no task fails. `SWAP_TASKS` says how many; more run in `.ci/deep`.
+#[tokio::test]
+async fn no_task_fails_while_its_agent_is_exchanged() {
+    let tasks: usize = host::config::variable("SWAP_TASKS").map_or(150, |count| count.parse().expect("SWAP_TASKS is a number"));
+    let (_model, host) = serving(Ground { store: Store::Sqlite, protocol: Protocol::Ollama }).await;
+    let editions = [edition("rescripted.wasm"), edition("scripted.wasm")];
+    let (swaps, all_in) = (Cell::new(0), Cell::new(false));
+    let swapping = async {
+        for (bytes, digest) in editions.iter().cycle() {
+            put(&host.setup.agents, "scripted.wasm", bytes);
+            serves(&host, Some(digest)).await;
+            swaps.set(swaps.get() + 1);
+            if all_in.get() && swaps.get() >= 4 {
+                return;
+            }
+        }
+    };
+    let working = async {
+        let mut worked = BTreeSet::new();
+        let done = futures::stream::iter(0..tasks).map(|_| host.done(script())).buffer_unordered(64);
+        let mut done = std::pin::pin!(done);
+        while let Some(task) = done.next().await {
+            worked.insert(self::worked(&task).to_owned());
+        }
+        all_in.set(true);
+        worked
+    };
+    let ((), worked) = futures::join!(swapping, working);
+    assert_eq!(worked.len(), 2, "both worked, in {} exchanges", swaps.get());
 }

@@ -197,7 +197,7 @@ async fn what_is_not_granted_is_refused_with_the_edit_that_would_allow_it() {
     ]) {
         assert!(line.contains(why), "{why}: {line}");
     }
-    assert!(told[0].contains("add \"secret/plan.md\" to `vault_read`"), "{}", told[0]);
+    assert!(told[0].contains("add \"secret/plan.md\" to `vault-read`"), "{}", told[0]);
     assert_eq!(host.note("inbox/drafts/note-theirs.md"), "a person's draft");
     assert_eq!(model.heard().len(), 1, "only the reporter was served");
     let rules: Vec<Value> = host.events("call_denied").into_iter().map(|line| line["rule"].clone()).collect();

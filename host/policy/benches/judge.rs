@@ -1,5 +1,7 @@
 //! What a host call costs before it is performed: the grant and the tier, with 64 patterns on each side.
 
+#![expect(clippy::expect_used, reason = "a bench may panic")]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use policy::call::{ToolCall, VaultRead};
 use policy::grant::Grant;

@@ -333,3 +333,104 @@ impl From<Denied> for CallError {
         Self::Denied { rule: rule.to_owned(), said, at, hint }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::grant::tests::{LIMITS, manifest};
+    use crate::manifest::{Ceiling, Wants};
+
+    /// A grant of one list only.
+    fn only(key: &str) -> Grant {
+        let one = |of: &str| if of == key { vec!["it".to_owned()] } else { Vec::new() };
+        let wants = Wants {
+            models: one("models"),
+            tools: one("tools"),
+            vault_read: one("vault_read"),
+            vault_write: one("vault_write"),
+            ..Wants::default()
+        };
+        let wishes = manifest("scout", wants);
+        Grant::effective(&wishes, &Ceiling { ..wishes.asked() }, &LIMITS, "here").unwrap()
+    }
+
+    fn complete(group: &str) -> Complete {
+        let message = Message { role: Speaker::User, text: "é".repeat(10) };
+        Complete {
+            group: group.into(),
+            messages: vec![message.clone(), message],
+            schema: Some(json!({ "type": "object" })),
+            temperature: None,
+            max_output_tokens: 1,
+        }
+    }
+
+    #[test]
+    fn each_call_is_within_its_own_list_and_no_other() {
+        let it = || "it".to_owned();
+        let tool = |tool: &str| ToolCall { tool: tool.into(), arguments: json!({}), batched: false, hints: None };
+        let judged = |key: &str, grant: &Grant| -> Vec<bool> {
+            match key {
+                "models" => {
+                    vec![complete("it").within(grant).is_ok(), Embed { group: it(), texts: Vec::new() }.within(grant).is_ok()]
+                }
+                "tools" => vec![
+                    tool("it").within(grant).is_ok(),
+                    ToolSearch { query: it(), limit: 1 }.within(grant).is_ok(),
+                    ToolMatching { pattern: it() }.within(grant).is_ok(),
+                ],
+                "vault_read" => vec![
+                    VaultRead { path: it() }.within(grant).is_ok(),
+                    VaultEntries { pattern: it() }.within(grant).is_ok(),
+                    VaultSearch { words: Vec::new(), pattern: it(), limit: 1 }.within(grant).is_ok(),
+                ],
+                _ => vec![
+                    VaultWrite { path: it(), front_matter: Vec::new(), body: String::new() }.within(grant).is_ok(),
+                    VaultAppend { path: it(), text: String::new() }.within(grant).is_ok(),
+                ],
+            }
+        };
+        let keys = ["models", "tools", "vault_read", "vault_write"];
+        for granted in keys {
+            for asked in keys {
+                let all = judged(asked, &only(granted));
+                assert!(all.iter().all(|allowed| *allowed == (asked == granted)), "{asked} under a grant of {granted}: {all:?}");
+            }
+            assert!(Sleep { nanoseconds: 1 }.within(&only(granted)).is_ok(), "time is everybody's");
+        }
+        assert!(tool("other").within(&only("tools")).is_err());
+    }
+
+    #[test]
+    fn a_prompt_is_counted_whole() {
+        // Two messages of 20 bytes, 17 bytes of schema, 64 around all and 16 around each.
+        assert_eq!(complete("it").prompt_bytes(), 2 * 20 + 17 + 64 + 2 * 16);
+        assert_eq!(Complete { messages: Vec::new(), schema: None, ..complete("it") }.prompt_bytes(), 64);
+    }
+
+    #[test]
+    fn what_is_no_part_of_a_request_is_taken_over() {
+        let call = ToolCall { tool: "it".into(), arguments: json!({}), batched: true, hints: Some(Hints::default()) };
+        let mut again: ToolCall = serde_json::from_value(serde_json::to_value(&call).unwrap()).unwrap();
+        assert_eq!((again.batched, again.hints), (false, None));
+        again.beside(&call);
+        assert_eq!(again, call);
+    }
+
+    #[test]
+    fn an_error_has_a_short_word() {
+        let text = || "x".to_owned();
+        let denied = Denied { rule: "r", said: text(), at: text(), hint: text() };
+        for (error, word) in [
+            (CallError::from(denied), "denied"),
+            (CallError::Invalid { text: text() }, "invalid"),
+            (CallError::Failed { text: text() }, "failed"),
+            (CallError::NotFound { text: text() }, "not-found"),
+            (CallError::Conflict { text: text() }, "conflict"),
+        ] {
+            assert_eq!(error.kind(), word);
+        }
+    }
+}

@@ -348,12 +348,26 @@ mod tests {
             (Some(undone(C)), silent, true, A, false, C, Why::Rule),
             (Some(undone(D)), silent, false, A, false, D, Why::Rule),
             (Some(rule(A)), silent, false, B, false, B, Why::Floor),
+            (Some(rule(B)), silent, false, B, false, B, Why::Rule),
             (Some(undone(B)), silent, false, C, false, C, Why::Floor),
             (Some(rule(B)), silent, false, D, false, D, Why::Floor),
         ] {
             let judged = Facts { rule: rule.as_ref(), hints, trusted, floor, tainted }.judge();
             assert_eq!((judged.class, judged.why), (class, why), "{rule:?} {hints:?} {trusted} {floor:?} {tainted}");
         }
+    }
+
+    #[test]
+    fn a_class_has_a_letter_and_two_are_free() {
+        for (class, letter, free) in [(Class::A, "A", true), (Class::B, "B", true), (Class::C, "C", false), (Class::D, "D", false)]
+        {
+            assert_eq!((class.as_str(), class.is_free()), (letter, free));
+            assert_eq!((Class::named(letter), Class::named(&letter.to_lowercase())), (Some(class), Some(class)));
+        }
+        assert_eq!((Class::named("E"), Class::named("")), (None, None));
+        let bare = rule(Class::A);
+        assert!(bare.untrusted && !bare.idempotent, "what a rule does not say is what is safe");
+        assert_eq!((bare.tier, bare.clearance), (Tier::Internal, Clearance(Tier::Internal)));
     }
 
     #[test]

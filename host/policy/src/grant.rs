@@ -123,10 +123,7 @@ impl Grant {
     /// # Errors
     /// [`Denied`] with the smallest edit.
     pub fn uses_anything(&self) -> Result<(), Denied> {
-        if self.tools.wanted.texts().is_empty() || self.tools.allowed.texts().is_empty() {
-            return Err(self.refusal("tools", "*"));
-        }
-        Ok(())
+        self.any(&self.tools, "*")
     }
 
     /// Whether it may read that path.
@@ -142,10 +139,7 @@ impl Grant {
     /// # Errors
     /// [`Denied`] with the smallest edit.
     pub fn reads_anything(&self) -> Result<(), Denied> {
-        if self.vault_read.wanted.texts().is_empty() || self.vault_read.allowed.texts().is_empty() {
-            return Err(self.refusal("vault_read", "**"));
-        }
-        Ok(())
+        self.any(&self.vault_read, "**")
     }
 
     /// Whether it may write that path.
@@ -213,23 +207,27 @@ impl Grant {
     }
 
     fn check(&self, list: &Both, name: &str) -> Result<(), Denied> {
-        if list.covers(name) { Ok(()) } else { Err(self.refusal(list.key, name)) }
+        if list.covers(name) { Ok(()) } else { Err(self.refusal(list, name)) }
     }
 
-    fn refusal(&self, key: &'static str, name: &str) -> Denied {
-        let wanted = match key {
-            "models" => self.models.wanted.covers(name),
-            "tools" => self.tools.wanted.covers(name),
-            "vault_read" => self.vault_read.wanted.covers(name),
-            "vault_write" => self.vault_write.wanted.covers(name),
-            _ => false,
+    /// Whether anything at all can be within that list.
+    fn any(&self, list: &Both, all: &str) -> Result<(), Denied> {
+        let empty = |patterns: &Patterns| patterns.texts().is_empty();
+        if empty(&list.wanted) || empty(&list.allowed) { Err(self.refusal(list, all)) } else { Ok(()) }
+    }
+
+    fn refusal(&self, list: &Both, name: &str) -> Denied {
+        let key = list.key;
+        // What the manifest wants is in the way only of who does not want it.
+        let (line, at) = match list.wanted.covers(name) {
+            true => (key.to_owned(), self.at.clone()),
+            false => (key.replace('_', "-"), format!("`wants` in agent.toml of {}", self.agent)),
         };
-        let place = if wanted { self.at.clone() } else { format!("`wants` in agent.toml of {}", self.agent) };
         Denied {
             rule: key,
             said: format!("{key} does not cover `{name}`"),
-            hint: format!("add \"{name}\" to `{key}` in {place}"),
-            at: place,
+            hint: format!("add \"{name}\" to `{line}` in {at}"),
+            at,
         }
     }
 }
@@ -294,6 +292,109 @@ pub(crate) mod tests {
         let grant = Grant::effective(&wishes, &wishes.asked(), &LIMITS, "here").expect("all that it wants is granted");
         assert!(grant.asks_model("big").is_ok() && grant.writes("inbox/a").is_ok());
         assert!(grant.asks_model("bigger").is_err() && grant.writes("notes/a").is_err() && grant.reads("inbox/a").is_err());
+    }
+
+    #[test]
+    fn each_list_says_what_it_covers_by_which_lines_and_which_to_add() {
+        let all = |text: &str| vec![text.to_owned()];
+        let wants = Wants {
+            models: all("m*"),
+            tools: all("t*"),
+            vault_read: all("r*"),
+            vault_write: all("w*"),
+            handoff: all("h*"),
+            ..Wants::default()
+        };
+        let ceiling = Ceiling {
+            models: all("?1"),
+            tools: all("?1"),
+            vault_read: all("?1"),
+            vault_write: all("?1"),
+            handoff: all("?1"),
+            ..Ceiling::default()
+        };
+        // The wishes are wider than the ceiling: only a file that is refused at load has such a grant, and calls are judged all the same.
+        let grant =
+            Grant::effective(&manifest("scout", Wants::default()), &ceiling, &LIMITS, "[grants.scout] in host.toml").unwrap();
+        let both = |key, wanted: &[String], allowed: &[String]| Both::of(key, wanted, allowed).unwrap();
+        let grant = Grant {
+            models: both("models", &wants.models, &ceiling.models),
+            tools: both("tools", &wants.tools, &ceiling.tools),
+            vault_read: both("vault_read", &wants.vault_read, &ceiling.vault_read),
+            vault_write: both("vault_write", &wants.vault_write, &ceiling.vault_write),
+            handoff: both("handoff", &wants.handoff, &ceiling.handoff),
+            ..grant
+        };
+        type Check = fn(&Grant, &str) -> Result<(), Denied>;
+        let checks: [(&str, &str, Check); 4] = [
+            ("models", "m", Grant::asks_model),
+            ("tools", "t", Grant::uses),
+            ("vault_read", "r", Grant::reads),
+            ("vault_write", "w", Grant::writes),
+        ];
+        for (key, letter, check) in checks {
+            assert_eq!(check(&grant, &format!("{letter}1")), Ok(()), "{key}");
+            assert_eq!(grant.lines(key, &format!("{letter}1")), Some((format!("{letter}*").as_str(), "?1")), "{key}");
+            let denied = check(&grant, &format!("{letter}2")).unwrap_err();
+            assert_eq!((denied.rule, denied.hint), (key, format!("add \"{letter}2\" to `{key}` in [grants.scout] in host.toml")));
+            let denied = check(&grant, "x1").unwrap_err();
+            let wish = key.replace('_', "-");
+            assert_eq!(denied.hint, format!("add \"x1\" to `{wish}` in `wants` in agent.toml of scout"));
+            assert_eq!(grant.lines(key, "x1"), None);
+        }
+        assert_eq!(grant.lines("nothing", "m1"), None);
+        assert!(grant.hands_to("h1") && !grant.hands_to("h2") && !grant.hands_to("x1"));
+        assert!(!Grant { agent: "h1".into(), ..grant.clone() }.hands_to("h1"), "nobody hands to itself");
+        assert!(grant.uses_anything().is_ok() && grant.reads_anything().is_ok());
+        let nothing = |key| both(key, &[], &ceiling.tools);
+        for narrow in [
+            Grant { tools: nothing("tools"), vault_read: nothing("vault_read"), ..grant.clone() },
+            Grant {
+                tools: both("tools", &wants.tools, &[]),
+                vault_read: both("vault_read", &wants.vault_read, &[]),
+                ..grant.clone()
+            },
+        ] {
+            assert_eq!(narrow.uses_anything().unwrap_err().rule, "tools");
+            assert_eq!(narrow.reads_anything().unwrap_err().rule, "vault_read");
+        }
+    }
+
+    #[test]
+    fn a_grant_keeps_what_else_was_asked_and_allowed() {
+        let wishes = Manifest { class_floor: "c".into(), local_only: true, ..manifest("scout", Wants::default()) };
+        let ceiling = Ceiling { clearance: Tier::Restricted, cost_usd_per_task: Some(0.5), ..Ceiling::default() };
+        let grant = Grant::effective(&wishes, &ceiling, &LIMITS, "here").unwrap();
+        assert_eq!((grant.agent(), grant.at(), grant.clearance()), ("scout", "here", Tier::Restricted));
+        assert_eq!((grant.floor(), grant.local_only(), grant.usd_per_task()), (Class::C, true, Some(0.5)));
+        assert_eq!(grant.limits(), &LIMITS);
+        let plain = Grant::effective(&manifest("scout", Wants::default()), &Ceiling::default(), &LIMITS, "here").unwrap();
+        assert_eq!((plain.floor(), plain.local_only(), plain.usd_per_task()), (Class::A, false, None));
+    }
+
+    #[test]
+    fn what_no_list_holds_is_granted_by_word() {
+        let wishes = |memory: &str, approvals| {
+            let wishes = manifest("scout", Wants { approvals, ..Wants::default() });
+            Manifest { wants: Wants { memory: memory.into(), ..wishes.wants.clone() }, ..wishes }
+        };
+        let complaints = |wishes: &Manifest, memory, approvals| {
+            let ceiling = Ceiling { memory, approvals, ..Ceiling::default() };
+            Grant::effective(wishes, &ceiling, &LIMITS, "here").err().unwrap_or_default().join("; ")
+        };
+        for (word, memory, said) in [
+            ("read", MemoryGrant::None, "set `memory = \"read\"` in here"),
+            ("write", MemoryGrant::Read, "set `memory = \"write\"` in here"),
+            ("write", MemoryGrant::Write, ""),
+            ("read", MemoryGrant::Read, ""),
+            ("read", MemoryGrant::Write, ""),
+            ("none", MemoryGrant::None, ""),
+        ] {
+            let complaint = complaints(&wishes(word, false), memory, false);
+            assert!(complaint.contains(said) && complaint.is_empty() == said.is_empty(), "{word} {memory:?}: {complaint}");
+        }
+        assert!(complaints(&wishes("none", true), MemoryGrant::None, false).contains("add `approvals = true` to here"));
+        assert_eq!(complaints(&wishes("none", true), MemoryGrant::None, true), "");
     }
 
     #[test]

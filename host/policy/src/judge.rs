@@ -126,6 +126,6 @@ mod tests {
         let denied = within(&grant, VaultRead { path: "secret.md".into() }).err().expect("secret.md is not covered");
         assert_eq!(denied.rule, "vault_read");
         assert_eq!(denied.said, "vault_read does not cover `secret.md`");
-        assert_eq!(denied.hint, "add \"secret.md\" to `vault_read` in `wants` in agent.toml of scout");
+        assert_eq!(denied.hint, "add \"secret.md\" to `vault-read` in `wants` in agent.toml of scout");
     }
 }

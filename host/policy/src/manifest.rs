@@ -244,3 +244,94 @@ impl MemoryGrant {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_short_and_plain() {
+        for good in ["a", "note-maker", "agent-7", &"x".repeat(64)] {
+            assert!(is_id(good), "{good}");
+        }
+        for bad in ["", "Note", "a_b", "a b", "ä", "a/b", "..", &"x".repeat(65)] {
+            assert!(!is_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_is_a_ceiling_and_the_rest_stays_the_operators() {
+        let one = |text: &str| vec![text.to_owned()];
+        let wants = Wants {
+            models: one("m"),
+            tools: one("t"),
+            vault_read: one("r"),
+            vault_write: one("w"),
+            memory: "write".into(),
+            approvals: true,
+            handoff: one("h"),
+        };
+        let manifest = Manifest { wants, ..Manifest::default() };
+        let lists = Ceiling {
+            models: one("m"),
+            tools: one("t"),
+            vault_read: one("r"),
+            vault_write: one("w"),
+            memory: MemoryGrant::Write,
+            approvals: true,
+            handoff: one("h"),
+            ..Ceiling::default()
+        };
+        assert_eq!(manifest.asked(), lists);
+        let held = Ceiling {
+            escalate_to: one("e"),
+            clearance: Tier::Restricted,
+            cost_usd_per_task: Some(2.0),
+            models: one("other"),
+            ..Ceiling::default()
+        };
+        let above = Ceiling { escalate_to: one("e"), clearance: Tier::Restricted, cost_usd_per_task: Some(2.0), ..lists };
+        assert_eq!(manifest.asked_above(&held), above);
+    }
+
+    #[test]
+    fn memory_is_granted_by_three_words() {
+        for (grant, word) in [(MemoryGrant::None, "none"), (MemoryGrant::Read, "read"), (MemoryGrant::Write, "write")] {
+            assert_eq!((grant.as_str(), MemoryGrant::named(word)), (word, grant));
+        }
+        assert_eq!(MemoryGrant::named("everything"), MemoryGrant::None);
+        assert!(MemoryGrant::None < MemoryGrant::Read && MemoryGrant::Read < MemoryGrant::Write);
+    }
+
+    #[test]
+    fn each_mistake_of_a_manifest_is_named() {
+        let whole = crate::grant::tests::manifest("scout", Wants::default());
+        assert_eq!(whole.complaints(), Vec::<String>::new());
+        let wants = |wants: Wants| Manifest { wants, ..whole.clone() };
+        let base = || whole.wants.clone();
+        let broken = || vec!["a[".to_owned()];
+        for (manifest, said) in [
+            (Manifest { id: "No".into(), ..whole.clone() }, "id `No`"),
+            (Manifest { name: " ".into(), ..whole.clone() }, "`name` is missing"),
+            (Manifest { emoji: String::new(), ..whole.clone() }, "`emoji` is missing"),
+            (Manifest { version: String::new(), ..whole.clone() }, "`version` is missing"),
+            (Manifest { purpose: String::new(), ..whole.clone() }, "`purpose` is missing"),
+            (Manifest { persona: String::new(), ..whole.clone() }, "`persona` is missing"),
+            (Manifest { mode: "boss".into(), ..whole.clone() }, "mode `boss`"),
+            (Manifest { class_floor: "e".into(), ..whole.clone() }, "class-floor `e`"),
+            (Manifest { examples: vec![" ".into()], ..whole.clone() }, "`examples` is empty"),
+            (Manifest { examples: Vec::new(), ..whole.clone() }, "`examples` is empty"),
+            (wants(Wants { memory: "all".into(), ..base() }), "wants.memory `all`"),
+            (wants(Wants { tools: broken(), ..base() }), "in `wants`: `a[`"),
+            (wants(Wants { vault_read: broken(), ..base() }), "in `wants`: `a[`"),
+            (wants(Wants { vault_write: broken(), ..base() }), "in `wants`: `a[`"),
+            (wants(Wants { handoff: broken(), ..base() }), "in `wants`: `a[`"),
+        ] {
+            let complaints = manifest.complaints();
+            assert!(complaints.len() == 1 && complaints[0].contains(said), "{said}: {complaints:?}");
+        }
+        for mode in MODES {
+            assert_eq!(Manifest { mode: mode.into(), ..whole.clone() }.complaints(), Vec::<String>::new());
+        }
+    }
+}

@@ -276,6 +276,41 @@ mod tests {
     }
 
     #[test]
+    fn a_task_begins_with_its_target_or_the_triager() {
+        assert_eq!((first(None), first(Some("note-maker"))), ("triager", "note-maker"));
+    }
+
+    #[test]
+    fn a_run_rests_for_what_will_pass_and_for_nothing_else() {
+        let text = String::new;
+        for (fault, rests) in [
+            (away(), true),
+            (Fault::Busy { at: text() }, true),
+            (Fault::Budget { said: text(), pause: 1 }, true),
+            (Fault::Asleep { pause: 1 }, true),
+            (Fault::Unknown { reference: text(), kind: text() }, true),
+            (Fault::Trapped(text()), false),
+            (Fault::GaveUp(text()), false),
+            (Fault::Limit(text()), false),
+            (Fault::Outcome(text()), false),
+            (Fault::Denied(text()), false),
+            (Fault::Diverged(text()), false),
+            (Fault::Away(text()), false),
+            (Fault::Crashed(1), false),
+        ] {
+            assert_eq!(fault.rests(), rests, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_doubles_up_to_a_day_and_is_spread() {
+        let milliseconds = |seconds, failures| pause(seconds, failures, 0.5);
+        assert_eq!([1, 2, 3, 4].map(|failures| milliseconds(2, failures)), [2_000, 4_000, 8_000, 16_000]);
+        assert_eq!((milliseconds(0, 5), milliseconds(86_400, 3), milliseconds(3_600, 40)), (0, 86_400_000, 86_400_000));
+        assert_eq!((pause(4, 1, 0.0), pause(4, 1, 1.0)), (3_000, 5_000));
+    }
+
+    #[test]
     fn each_outcome_leads_to_its_hop() {
         let hop = |id: &str| Step::Hop(id.to_owned());
         let all = |_: &str| true;

@@ -12,7 +12,7 @@ use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 
 /// Most memory of one list's automaton, in bytes: a list that needs more is meant to need it.
-const MOST: usize = 4 * 1024 * 1024;
+const MOST: usize = 4_194_304;
 
 /// A compiled list of patterns; covers what any of them covers. The empty list covers nothing.
 #[derive(Clone, Debug, Default)]

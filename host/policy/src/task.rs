@@ -315,3 +315,33 @@ pub struct Handed {
     /// The label it had then.
     pub tier: Tier,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_apart_by_milliseconds() {
+        let (early, late) = (Timestamp(1_000), Timestamp(1_250));
+        assert_eq!((early.plus(250), late.plus(-250)), (late, early));
+        assert_eq!((late.since(early), early.since(late)), (250, -250));
+        assert_eq!(Timestamp(i64::MAX).plus(1), Timestamp(i64::MAX));
+    }
+
+    #[test]
+    fn an_outcome_has_a_word() {
+        let answer = Outcome::Answer { text: String::new(), data: None, citations: Vec::new(), wrote: Vec::new() };
+        let (to, why, text) = (String::new(), String::new(), String::new());
+        let handoff = Outcome::Handoff { to, why, text, data: None, citations: Vec::new() };
+        let reject = Outcome::Reject { why: String::new(), suggested: None, keep: String::new() };
+        assert_eq!([answer.kind(), handoff.kind(), reject.kind()], ["answer", "handoff", "reject"]);
+    }
+
+    #[test]
+    fn words_are_read_as_they_are_written() {
+        for word in Source::ALL {
+            assert_eq!(Source::named(word.as_str()), Some(*word));
+        }
+        assert_eq!((Source::named("CLI"), Source::named("")), (None, None));
+    }
+}

@@ -117,6 +117,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_tier_has_one_name() {
+        for (tier, name) in [(Tier::Public, "public"), (Tier::Internal, "internal"), (Tier::Restricted, "restricted")] {
+            assert_eq!((tier.as_str(), Tier::named(name)), (name, Some(tier)));
+        }
+        assert_eq!((Tier::named("secret"), Tier::named("")), (None, None));
+        assert!(Tier::Public < Tier::Internal && Tier::Internal < Tier::Restricted);
+        assert_eq!(
+            (Clearance::OPERATOR.0, Clearance::HOUSEHOLD.0, Clearance::LOG.0),
+            (Tier::Restricted, Tier::Internal, Tier::Internal)
+        );
+        assert_eq!(Withheld.to_string(), "[restricted]");
+    }
+
     fn label() -> impl Strategy<Value = Label> {
         let tier = prop_oneof![Just(Tier::Public), Just(Tier::Internal), Just(Tier::Restricted)];
         (tier, any::<bool>()).prop_map(|(tier, tainted)| Label { tier, tainted })

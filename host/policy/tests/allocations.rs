@@ -1,37 +1,13 @@
 //! A call that is allowed costs no memory: it is judged against what was compiled when its agent was loaded.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#![expect(clippy::expect_used, reason = "tests may panic")]
 
+use allocation_counter::measure;
 use policy::call::VaultRead;
 use policy::grant::Grant;
 use policy::judge::{Destination, cleared, within};
 use policy::manifest::{Ceiling, Limits, Manifest, Wants};
 use policy::tier::{Clearance, Label, Tier};
-
-thread_local! {
-    static COUNTED: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-#[expect(unsafe_code, reason = "an allocator is unsafe by its trait")]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNTED.with(|counted| counted.set(counted.get() + 1));
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn grant(patterns: usize) -> Grant {
     let limits =
@@ -53,11 +29,13 @@ fn a_call_that_is_allowed_allocates_nothing() {
         reason: String::new(),
     };
     let call = VaultRead { path: "notes/63/a/b/c.md".into() };
-    let before = COUNTED.with(Cell::get);
-    let granted = within(&grant, call).and_then(|allowed| cleared(allowed, Label::of(Tier::Internal), destination));
-    let counted = COUNTED.with(Cell::get) - before;
-    assert!(granted.is_ok());
-    assert_eq!(counted, 0);
-    let denied = within(&grant, VaultRead { path: "notes/64/c.md".into() });
-    assert!(denied.is_err() && COUNTED.with(Cell::get) > before, "and it is counted at all");
+    let mut granted = None;
+    let used = measure(|| {
+        granted = within(&grant, call).and_then(|allowed| cleared(allowed, Label::of(Tier::Internal), destination)).ok();
+    });
+    assert!(granted.is_some_and(|granted| granted.call().path == "notes/63/a/b/c.md"));
+    // Two texts are moved, none is made; they are dropped later.
+    assert_eq!(used.count_total, 0);
+    let denied = VaultRead { path: "notes/64/c.md".into() };
+    assert!(measure(|| assert!(within(&grant, denied).is_err())).count_total > 0, "and it is counted at all");
 }

@@ -14,6 +14,7 @@ mod process;
 mod record;
 mod replay;
 mod resume;
+mod sandbox;
 mod task;
 
 use clap::Args;
@@ -177,6 +178,7 @@ impl<'f> Bench<'f> {
         let (started, host) = self.starts(&place, &url, cold).await?;
         figures.extend(started);
         let instances = instance::bare(&self.config, &place, self.scale.instances).await?;
+        figures.extend(sandbox::figures(&self.config, &place, &instances, self.scale.instances).await?);
         figures.extend(self.tasks(host, (&place, scratch), (&mut bare, &past), &instances).await?);
         figures.extend(self.crowds((&place, scratch), (&mut bare, &past)).await?);
         figures.extend(self.inbox(&place, &url, &mut bare, &past).await?);
