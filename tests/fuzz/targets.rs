@@ -7,7 +7,7 @@ use host::capability::arguments;
 use host::config::Config;
 use host::fleet::validate::{Found, examine_bytes};
 use host::markup::{Eyes, Links};
-use host::runtime::engine::{self, Cache, Size};
+use host::runtime::engine::{self, Cache, Compiler, Size};
 use host::{config, envelope, vault};
 use policy::grant::Grant;
 use policy::manifest::{Ceiling, Manifest};
@@ -50,7 +50,7 @@ fn sandbox() -> &'static Sandbox {
         let folder = tempfile::tempdir().unwrap();
         Sandbox {
             engine: engine::start(Size { in_flight: 8, memory_mib: 64 }).unwrap(),
-            cache: Cache::in_folder(folder.path()),
+            cache: Cache::in_folder(folder.path(), Compiler::Here),
             config: Config::load(&config::Flags::default()).unwrap(),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             _folder: folder,
@@ -61,7 +61,7 @@ fn sandbox() -> &'static Sandbox {
 /// Bytes of a component have a verdict: accepted, or complaints.
 pub fn component(data: &[u8]) {
     let Sandbox { engine, cache, config, runtime, .. } = sandbox();
-    let named = ("plain.wasm".to_owned(), Found::Kept);
+    let named = ("plain.wasm".to_owned(), Found::Aside);
     let report = runtime.block_on(examine_bytes(engine, cache, config, named, Ok(data.to_vec())));
     match report.verdict {
         Ok(accepted) => assert_eq!(accepted.manifest.id, "plain"),

@@ -1,26 +1,28 @@
 //! Patterns of paths, tools, agents and groups: `*` within a segment, `**` across them, `?`, `{a,b}`.
 //!
-//! Compiled once, to one automaton for a whole list: a match allocates nothing, locks nothing and takes a step for each byte. A pattern
+//! Compiled once, to one automaton for a whole list, or a few: a match allocates nothing, locks nothing and takes a step for each byte. A pattern
 //! never means "anything below": `notes` covers only `notes`.
 
 use std::sync::Arc;
 
 use globset::GlobBuilder;
 use regex_automata::Input;
-use regex_automata::dfa::{Automaton, dense};
+use regex_automata::dfa::{Automaton as _, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 
-/// Most memory of one list's automaton, in bytes: a list that needs more is meant to need it.
+/// Most memory of one automaton, in bytes: a list that needs more gets several, and a pattern that does is meant to.
 const MOST: usize = 4_194_304;
 
 /// A compiled list of patterns; covers what any of them covers. The empty list covers nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns {
     texts: Vec<String>,
-    /// None for the empty list.
-    automaton: Option<Arc<dense::DFA<Vec<u32>>>>,
+    /// Each for some of the patterns, in their order, with the number of its first.
+    automata: Arc<Vec<(usize, Automaton)>>,
 }
+
+type Automaton = dense::DFA<Vec<u32>>;
 
 /// A pattern that does not parse.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,18 +46,9 @@ impl Patterns {
             glob.map(|glob| glob.regex().to_owned()).map_err(bad)
         };
         let expressions: Vec<String> = texts.iter().map(expression).collect::<Result<_, _>>()?;
-        if expressions.is_empty() {
-            return Ok(Self::default());
-        }
-        // Names are compared byte by byte, as the expressions say.
-        let bytes = syntax::Config::new().unicode(false).utf8(false);
-        let built = dense::Builder::new()
-            .configure(dense::Config::new().dfa_size_limit(Some(MOST)).determinize_size_limit(Some(MOST)))
-            .syntax(bytes)
-            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(MOST)))
-            .build_many(&expressions);
-        let intricate = |error: dense::BuildError| BadPattern { pattern: texts.join(", "), why: error.to_string() };
-        Ok(Self { texts: texts.to_vec(), automaton: Some(Arc::new(built.map_err(intricate)?)) })
+        let mut automata = Vec::new();
+        built(&expressions, 0, &mut automata).map_err(|why| BadPattern { pattern: texts.join(", "), why: why.to_string() })?;
+        Ok(Self { texts: texts.to_vec(), automata: Arc::new(automata) })
     }
 
     /// Whether one of the patterns covers the whole of `name`.
@@ -70,11 +63,12 @@ impl Patterns {
         self.at(name).and_then(|at| self.texts.get(at)).map(String::as_str)
     }
 
-    /// Which of the patterns covers `name`. What the automaton cannot read is not covered.
+    /// Which of the patterns covers `name`. What an automaton cannot read is not covered.
     fn at(&self, name: &str) -> Option<usize> {
-        let automaton = self.automaton.as_ref()?;
-        let found = automaton.try_search_fwd(&Input::new(name)).ok().flatten()?;
-        Some(found.pattern().as_usize())
+        self.automata.iter().find_map(|(first, automaton)| {
+            let found = automaton.try_search_fwd(&Input::new(name)).ok().flatten()?;
+            Some(first + found.pattern().as_usize())
+        })
     }
 
     /// Whether everything that `pattern` could cover is covered here: decided by a stand-in for each wildcard, so that a `*` here
@@ -90,6 +84,32 @@ impl Patterns {
     #[must_use]
     pub fn texts(&self) -> &[String] {
         &self.texts
+    }
+}
+
+/// Builds one automaton of all expressions, or, if it would be too large, one of each half.
+fn built(expressions: &[String], first: usize, into: &mut Vec<(usize, Automaton)>) -> Result<(), Box<dense::BuildError>> {
+    if expressions.is_empty() {
+        return Ok(());
+    }
+    // Names are compared byte by byte, as the expressions say.
+    let bytes = syntax::Config::new().unicode(false).utf8(false).dot_matches_new_line(true);
+    let automaton = dense::Builder::new()
+        .configure(dense::Config::new().dfa_size_limit(Some(MOST)).determinize_size_limit(Some(MOST)))
+        .syntax(bytes)
+        .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(MOST)))
+        .build_many(expressions);
+    match automaton {
+        Ok(automaton) => {
+            into.push((first, automaton));
+            Ok(())
+        }
+        Err(_) if expressions.len() > 1 => {
+            let (one, other) = expressions.split_at(expressions.len() / 2);
+            built(one, first, into)?;
+            built(other, first + one.len(), into)
+        }
+        Err(error) => Err(Box::new(error)),
     }
 }
 
@@ -125,6 +145,8 @@ mod tests {
             ("**/b", "b", true),
             ("a/**", "a", false),
             ("a/**", "a/b/c", true),
+            ("a/**", "a/b\nc", true),
+            ("**", "a\nb", true),
             ("{a,b}/c", "b/c", true),
             ("{a,b}/c", "ab/c", false),
             ("[a-c]", "b", true),
@@ -171,9 +193,21 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_would_take_all_memory_is_refused() {
-        let intricate: Vec<String> = (0..40).map(|n| format!("*{n}*a?????????????????{n}*b")).collect();
-        let error = Patterns::compile(&intricate).expect_err("its automaton does not fit");
-        assert!(error.to_string().contains("*0*a"), "{error}");
+    fn a_list_too_large_for_one_automaton_is_several_and_the_first_still_wins() {
+        let words =
+            ["search", "list", "get", "read", "status", "query", "fetch", "show", "find", "count", "state", "info", "view", "look"];
+        let texts: Vec<String> = words.iter().map(|word| format!("*{word}*")).collect();
+        let many = Patterns::compile(&texts).expect("each is simple");
+        assert!(many.automata.len() > 1);
+        for (name, by) in [("ha_search_list", "*search*"), ("a_look", "*look*"), ("x_info_y_count", "*count*")] {
+            assert_eq!(many.covering(name), Some(by));
+        }
+        assert!(!many.covers("wipe") && !many.covers(""));
+    }
+
+    #[test]
+    fn a_pattern_that_would_take_all_memory_is_refused() {
+        let error = Patterns::compile(&["*a??????????????????????b*".into()]).expect_err("its automaton does not fit");
+        assert!(error.to_string().contains("*a??"), "{error}");
     }
 }

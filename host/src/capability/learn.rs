@@ -12,12 +12,20 @@ pub(super) async fn learnt<C: Act>(hop: &mut Hop, call: &mut C) -> Result<(), St
     let (world, grant) = (hop.world.clone(), hop.grant.clone());
     let mut learning = std::pin::pin!(call.learn(&world, &grant));
     if let Poll::Ready(learnt) = futures::poll!(&mut learning) {
-        return learnt;
+        return learnt.map_err(|stop| cleaned(hop, stop));
     }
     drop(hop.permit.take());
     let began = Instant::now();
     let learnt = learning.await;
     hop.permit = world.executing.clone().acquire_owned().await.ok();
     hop.waited |= began.elapsed() >= TICK;
-    learnt
+    learnt.map_err(|stop| cleaned(hop, stop))
+}
+
+/// What a server says of its trouble may repeat what it was sent.
+fn cleaned(hop: &Hop, stop: Stop) -> Stop {
+    if let Stop::Backend { said, at, asked } = stop {
+        return Stop::Backend { said: hop.clean("an error", said), at, asked };
+    }
+    stop
 }

@@ -43,8 +43,10 @@ type Found = BTreeSet<String>;
 
 impl Secrets {
     /// Knows these values by their names; too short ones are left out.
-    #[must_use]
-    pub fn of(named: &[(String, String)]) -> Self {
+    ///
+    /// # Errors
+    /// If they are too large to be looked for.
+    pub fn of(named: &[(String, String)]) -> Result<Self, aho_corasick::BuildError> {
         let mut forms: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in named.iter().filter(|(_, value)| value.len() >= SHORTEST) {
             for form in encodings(value) {
@@ -53,8 +55,8 @@ impl Secrets {
         }
         let (forms, instead): (Vec<String>, Vec<String>) = forms.into_iter().unzip();
         // The longest first: a form that begins like a shorter one is replaced whole.
-        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms);
-        Self { found: finder.ok().filter(|_| !forms.is_empty()).map(|finder| Arc::new(Forms { finder, instead })) }
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms)?;
+        Ok(Self { found: (!forms.is_empty()).then(|| Arc::new(Forms { finder, instead })) })
     }
 
     /// The text without them, if there was one in it.
@@ -119,7 +121,9 @@ impl Secrets {
 impl Hop {
     /// What the run asks or is told, without secrets; `written` is it as JSON. `None` if there was none in it.
     pub(super) fn cleaned<T: Serialize + DeserializeOwned>(&self, what: &str, it: &T, written: &str) -> Result<Option<T>, Stop> {
-        let cleaned = self.world.secrets.without(it, written).map_err(|error| Stop::Store(error.to_string()))?;
+        // One that cannot even be said without a secret is not said.
+        let unclean = |_| Stop::Limit(format!("secrets: {what} of the agent cannot be freed of a secret of the host"));
+        let cleaned = self.world.secrets.without(it, written).map_err(unclean)?;
         Ok(cleaned.map(|(it, found)| {
             self.note_masked(what, &found);
             it
@@ -174,7 +178,10 @@ fn encodings(value: &str) -> BTreeSet<String> {
     }
     for written in [value, &value.replace('/', "\\/")] {
         let quoted = serde_json::to_string(written).unwrap_or_default();
-        forms.insert(quoted.trim_matches('"').replace("\\\\/", "\\/"));
+        let inside = quoted.get(1..quoted.len() - 1).unwrap_or_default().replace("\\\\/", "\\/");
+        // JSON in a text of JSON.
+        forms.insert(inside.replace('\\', "\\\\").replace('"', "\\\""));
+        forms.insert(inside);
     }
     for at in 0..3 {
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
@@ -210,7 +217,7 @@ mod tests {
     const KEY: &str = "s3cr/t \"Key\"+=?é-42";
 
     fn secrets() -> Secrets {
-        Secrets::of(&[("api_key".into(), KEY.into()), ("short".into(), "abc".into())])
+        Secrets::of(&[("api_key".into(), KEY.into()), ("short".into(), "abc".into())]).unwrap()
     }
 
     #[test]
@@ -220,7 +227,7 @@ mod tests {
             KEY.to_owned(),
             format!("Authorization: Bearer {KEY}\n"),
             json!({ "key": KEY }).to_string(),
-            json!({ "inner": json!({ "key": "x" }).to_string(), "key": KEY }).to_string(),
+            json!({ "inner": json!({ "key": KEY }).to_string() }).to_string(),
             utf8_percent_encode(KEY, NON_ALPHANUMERIC).to_string().replace("%2D", "-"),
             format!("?q={}", utf8_percent_encode(KEY, UNRESERVED).to_string().replace("%20", "+")),
             lower_escapes(&utf8_percent_encode(KEY, UNRESERVED).to_string()),
@@ -252,7 +259,7 @@ mod tests {
         /// Whatever stands around it, no form of the value is left, and the rest is.
         #[test]
         fn nothing_of_it_is_left_and_the_rest_is(value in "[ -~]{8,24}", before in "[ -~]{0,5}", after in "[ -~]{0,5}") {
-            let secrets = Secrets::of(&[("it".into(), value.clone())]);
+            let secrets = Secrets::of(&[("it".into(), value.clone())]).unwrap();
             for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
                 let encoded = engine.encode(format!("{before}{value}{after}"));
                 prop_assert!(secrets.masked(&encoded).is_some());

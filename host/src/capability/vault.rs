@@ -143,6 +143,12 @@ impl Act for VaultWrite {
     }
 }
 
+/// The file with what is added, doing nothing by being looked at: two halves may be harmless, and the whole not.
+async fn extended(world: &World, call: &VaultAppend, own: Vec<String>, who: &Who) -> Result<String, Failed> {
+    let whole = world.vault.extended(call, own, who.label.tier).await?;
+    Ok(world.links.harmless(&whole, Eyes::Owner))
+}
+
 impl Act for VaultAppend {
     type Answer = ();
 
@@ -157,13 +163,13 @@ impl Act for VaultAppend {
 
     async fn prepare(&self, world: &World, who: &Who) -> Result<Option<Artefact>, Failed> {
         let own = artefacts::contents(&world.db, &who.at.task, &self.path).await?;
-        Ok(Some(intended(who, &self.path, &world.vault.extended(self, own, who.label.tier).await?)))
+        Ok(Some(intended(who, &self.path, &extended(world, self, own, who).await?)))
     }
 
     async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<()>, Failed> {
         let call = granted.call();
         let own = artefacts::contents(&world.db, &who.at.task, &call.path).await?;
-        let text = world.vault.extended(call, own.clone(), who.label.tier).await?;
+        let text = extended(&world, call, own.clone(), &who).await?;
         world.vault.append(&granted, text.clone(), own).await?;
         Ok(written(&call.path, &text))
     }

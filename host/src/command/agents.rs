@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{Exit, house, revoke};
+use super::{Exit, house, revoke, rollback};
 use crate::config::Config;
 use crate::fleet::{complaint, files, validate};
 
@@ -21,13 +21,20 @@ pub(super) async fn run(config: &Config, as_json: bool, grants: bool) -> anyhow:
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(["agent", "mode", "version", "digest", "state"]);
     let mut all: Vec<Value> = Vec::new();
-    let revoked = revoke::revoked(config).await;
+    let (revoked, active) = (revoke::revoked(config).await, rollback::active(config).await);
     for file in files(&config.agents.dir) {
         let mut report = validate::examine(&engine, &cache, config, &file).await;
         if let Some(revoked) = revoked.iter().find(|one| one.digest == report.digest) {
             report.verdict = Err(vec![complaint(revoked)]);
         }
-        let state = report.verdict.as_ref().map_or_else(|complaints| complaints.join("\n"), |_| "serves".to_owned());
+        let stem = report.file.trim_end_matches(".wasm");
+        let serves = active.iter().find(|edition| edition.agent == stem && edition.digest != report.digest);
+        let mut state = report.verdict.as_ref().map_or_else(|complaints| complaints.join("\n"), |_| "serves".to_owned());
+        if let (Some(edition), Ok(_)) = (serves, &report.verdict) {
+            let (digest, version) = (&edition.digest, &edition.version);
+            state =
+                format!("component {digest} (version {version}) serves instead: `host agents rollback {stem} {}`", report.digest);
+        }
         let short: String = report.digest.chars().take(12).collect();
         match &report.manifest {
             Some(manifest) => {
@@ -40,7 +47,8 @@ pub(super) async fn run(config: &Config, as_json: bool, grants: bool) -> anyhow:
         all.push(json!({
             "file": report.file,
             "digest": report.digest,
-            "serves": report.verdict.is_ok(),
+            "serves": report.verdict.is_ok() && serves.is_none(),
+            "serves_instead": serves.map(|edition| &edition.digest),
             "complaints": report.verdict.err().unwrap_or_default(),
             "manifest": report.manifest,
         }));

@@ -60,7 +60,7 @@ pub(super) async fn run(mut config: Config, options: Options) -> anyhow::Result<
     for rejected in house.state.fleet.rejected() {
         tell(&format!("{} does not serve: {}", rejected.file, rejected.complaints.join("; ")));
     }
-    let serving: JoinHandle<anyhow::Result<()>> = tokio::spawn(house.run(listener, drain.clone()));
+    let serving: JoinHandle<anyhow::Result<()>> = tokio::spawn(house.run(listener, None, drain.clone()));
     tell(&format!("serving on {base}"));
     if toy {
         println!("This is a toy: a model of 135 million parameters that anyone can run. It writes grammatical nonsense.");

@@ -19,7 +19,7 @@ use crate::ingress::{Backlog, Ingress};
 use crate::markup::Links;
 use crate::metrics;
 use crate::router::Router;
-use crate::runtime::engine::{self, Cache, Size};
+use crate::runtime::engine::{self, Cache, Compiler, Size};
 use crate::store::{Db, revoked};
 use crate::surface::{self, State};
 use crate::telemetry::trace::Traces;
@@ -30,13 +30,10 @@ use crate::worker::Worker;
 pub(super) struct House {
     pub(super) state: State,
     worker: Worker,
-    /// From now on it ends nothing.
-    hangup: Signal,
 }
 
 impl House {
     pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
-        let hangup = signal(SignalKind::hangup())?;
         for setting in config.unserved() {
             tracing::warn!(event = "setting_unserved", setting, "{setting} is set, and this version does not serve it");
         }
@@ -64,7 +61,7 @@ impl House {
             router: Arc::new(Router::new(&config.inference, client)),
             executing: Arc::new(Semaphore::new(config.server.workers)),
             caps: Caps::of(&config.caps, TimeZone::get(&config.server.timezone)?),
-            secrets: Secrets::of(&config.secrets()),
+            secrets: Secrets::of(&config.secrets())?,
             links: Links::to(&config.links.hosts, &config.server.public_url)?,
             live: Live::new(),
             traces: traces.clone(),
@@ -77,15 +74,15 @@ impl House {
         };
         let ingress = Ingress { db, fleet: fleet.clone(), config: config.clone(), traces, backlog: Backlog::default() };
         let state = State { ingress, world, fleet, config, metrics: rendered, drain: CancellationToken::new() };
-        Ok(Self { state, worker, hangup })
+        Ok(Self { state, worker })
     }
 
-    /// Serves and works until `drain` is cancelled and running hops have had their grace.
-    pub(super) async fn run(self, listener: TcpListener, drain: CancellationToken) -> anyhow::Result<()> {
+    /// Serves and works until `drain` is cancelled and running hops have had their grace. At each `hangup` it looks at its agents again.
+    pub(super) async fn run(self, listener: TcpListener, hangup: Option<Signal>, drain: CancellationToken) -> anyhow::Result<()> {
         let routes = surface::routes(State { drain: drain.clone(), ..self.state });
         let serving = axum::serve(listener, routes).with_graceful_shutdown(drain.clone().cancelled_owned());
         let (grace, traces) = (self.worker.grace, self.worker.world.traces.clone());
-        tokio::spawn(self.worker.fleet.clone().watch(self.hangup, drain.clone()));
+        tokio::spawn(self.worker.fleet.clone().watch(hangup, drain.clone()));
         let worker = tokio::spawn(self.worker.run(drain.clone()));
         // A connection that stalls in the middle of a request must not keep the process alive.
         let overdue = async {
@@ -112,7 +109,8 @@ impl House {
 pub(super) fn sandbox(config: &Config) -> anyhow::Result<(wasmtime::Engine, Cache)> {
     let size = Size { in_flight: config.server.in_flight, memory_mib: config.limits.memory_mib };
     let engine = engine::start(size).map_err(|error| anyhow::anyhow!("the sandbox cannot start: {error:#}"))?;
-    Ok((engine, Cache::in_folder(&config.server.data)))
+    let program = std::env::current_exe().context("this program does not know its own file")?;
+    Ok((engine, Cache::in_folder(&config.server.data, Compiler::Aside(program))))
 }
 
 /// Binds the configured port.

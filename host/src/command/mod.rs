@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Flags, SHIPPED};
+use crate::runtime::aside;
 
 /// A WebAssembly-sandboxed agent host.
 #[derive(Debug, Parser)]
@@ -113,6 +114,9 @@ enum Command {
     },
     /// Print every setting with its default.
     Config,
+    /// Compile the component on standard input, for the host itself.
+    #[command(hide = true, name = aside::WORD)]
+    CompileAside,
 }
 
 #[derive(Debug, Subcommand)]
@@ -229,6 +233,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Migrate { settings, check, json } => migrate::run(&settings.load()?, check, json).await,
         Command::Backup { settings, file } => backup::run(&settings.load()?, &file).await,
         Command::Bench { settings, bench } => bench::run(settings, bench).await,
+        Command::CompileAside => {
+            let compiled = aside::compile().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            Ok(if compiled { Exit::Done } else { Exit::Failed })
+        }
         Command::Config => {
             print!("{SHIPPED}");
             Ok(Exit::Done)

@@ -47,7 +47,7 @@ pub(super) async fn run(mut config: Config, options: &Options) -> anyhow::Result
 }
 
 fn print(report: &Report, config: &Config) {
-    println!("{}", table(report));
+    println!("{}", table(report, config));
     for note in &report.notes {
         println!("  ! {note}");
     }
@@ -67,7 +67,7 @@ fn to_paste(report: &Report, config: &Config) -> Option<String> {
     (held != asked).then(|| grant_lines(&manifest.id, &asked))
 }
 
-fn table(report: &Report) -> Table {
+fn table(report: &Report, config: &Config) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     let verdict = if report.verdict.is_ok() { "accepted" } else { "refused" };
@@ -82,8 +82,8 @@ fn table(report: &Report) -> Table {
         table.add_row(["persona", &persona(manifest)]);
         table.add_row(["limits of one run", &list(&limits)]);
     }
-    if let Some(reach) = &report.reach {
-        for (what, lines) in reached(reach) {
+    if let Some(reach) = reach(report, config) {
+        for (what, lines) in reached(&reach) {
             table.add_row([what, &list(&lines)]);
         }
     }
@@ -157,7 +157,15 @@ fn signature(signature: &Signature) -> String {
     }
 }
 
+/// What it could do at worst under the grants in force.
+fn reach(report: &Report, config: &Config) -> Option<Reach> {
+    let manifest = report.manifest.as_ref().filter(|manifest| manifest.complaints().is_empty())?;
+    let held = config.grants.get(&manifest.id).cloned().unwrap_or_default();
+    Some(Reach::of(manifest, &held, config))
+}
+
 fn json_of(report: &Report, config: &Config) -> Value {
+    let reach = reach(report, config);
     let trials = report.trials.iter().map(|(example, trial)| {
         json!({ "example": example, "calls": trial.calls, "outcome": trial.ended.as_ref().ok(), "error": trial.ended.as_ref().err() })
     });
@@ -171,8 +179,8 @@ fn json_of(report: &Report, config: &Config) -> Value {
         "bytes": report.bytes,
         "imports": report.imports,
         "manifest": report.manifest,
-        "reach": report.reach,
-        "leaves_the_house_by": report.reach.as_ref().map(Reach::leaks),
+        "reach": reach,
+        "leaves_the_house_by": reach.as_ref().map(Reach::leaks),
         "trials": trials.collect::<Vec<_>>(),
         "grants_to_paste": to_paste(report, config),
     })

@@ -9,9 +9,7 @@ impl Config {
         let keys =
             self.inference.groups.iter().filter_map(|(name, group)| Some((format!("key of {name}"), group.api_key.clone()?)));
         let gateway = self.mcp.iter().filter_map(|mcp| Some(("token of mcp".to_owned(), mcp.token.clone()?)));
-        // A collector is told more than keys in its headers, such as the name of a project.
-        let is_secret = |name: &str| ["auth", "key", "token", "secret"].iter().any(|part| name.to_lowercase().contains(part));
-        let headers = || self.telemetry.headers.iter().filter(|(name, _)| is_secret(name));
+        let headers = || self.telemetry.headers.iter();
         let whole = headers().map(|(name, value)| (format!("header {name} of telemetry"), value.clone()));
         // What stands after `Bearer ` or `Basic ` is the secret.
         let bare = headers().filter_map(|(name, value)| {

@@ -197,8 +197,9 @@ fn collect(
     out: &Path,
 ) -> Result<Vec<PathBuf>, BuildError> {
     std::fs::create_dir_all(out).map_err(file(out))?;
-    // The workspace that makes the SDK is the one of the agents that ship.
-    let ships = workspace.packages.iter().any(|package| package.name == SDK);
+    // The workspace beside the source of this very program is the one of the agents that ship.
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agents").canonicalize().ok();
+    let ships = ours.is_some_and(|ours| workspace.workspace_root.canonicalize().ok() == Some(ours));
     let mut made = Vec::new();
     let built_now = |package: &Package| scope == Scope::Workspace || package.manifest_path.parent() == Some(source);
     for package in workspace.packages.into_iter().filter(built_now) {

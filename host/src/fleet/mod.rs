@@ -26,9 +26,9 @@ use crate::metrics::{self, name};
 use crate::runtime::Ready;
 use crate::runtime::engine::Cache;
 use crate::store::revoked::Revoked;
-use crate::store::{Db, StoreError, components};
+use crate::store::{Db, StoreError, components, editions};
 
-pub use reload::Change;
+pub use reload::{Change, Checked};
 use validate::Found;
 
 /// The agents that ship, and whose grants do.
@@ -75,6 +75,8 @@ pub struct Fleet {
     serving: RwLock<Arc<Serving>>,
     /// What each file held when it was last looked at; held by whoever changes what serves.
     files: tokio::sync::Mutex<BTreeMap<String, reload::Seen>>,
+    /// Editions that should serve and could not be had when they were last wanted, by digest.
+    missing: Mutex<BTreeSet<String>>,
     /// Former components, by digest, for runs that they started.
     former: Mutex<BTreeMap<String, Arc<Agent>>>,
     /// Components that must not run any more, by digest.
@@ -86,6 +88,8 @@ pub struct Fleet {
 struct Serving {
     agents: BTreeMap<String, Arc<Agent>>,
     rejected: Vec<Rejected>,
+    /// What was found in the file of each name.
+    checked: BTreeMap<String, Checked>,
 }
 
 /// What is told of a file whose component was revoked.
@@ -114,6 +118,7 @@ impl Fleet {
             config: config.clone(),
             serving: RwLock::default(),
             files: tokio::sync::Mutex::default(),
+            missing: Mutex::default(),
             former: Mutex::default(),
             revoked: RwLock::new(by_digest(revoked)),
         };
@@ -130,8 +135,10 @@ impl Fleet {
             return Ok(Some(agent.clone()));
         }
         let Some(bytes) = components::bytes(&self.db, digest).await? else { return Ok(None) };
-        let report =
-            validate::examine_bytes(&self.engine, &self.cache, &self.config, (format!("{id}.wasm"), Found::Kept), Ok(bytes)).await;
+        let signed =
+            editions::of(&self.db, id).await?.into_iter().find(|edition| edition.digest == digest).and_then(|one| one.signed);
+        let found = (format!("{id}.wasm"), Found::Kept(signed));
+        let report = validate::examine_bytes(&self.engine, &self.cache, &self.config, found, Ok(bytes)).await;
         match report.verdict {
             Ok(accepted) if report.digest == digest => {
                 let agent = Arc::new(accepted.agent(report.digest));
@@ -192,6 +199,12 @@ impl Fleet {
     #[must_use]
     pub fn agents(&self) -> Vec<Arc<Agent>> {
         self.now().agents.values().filter(|agent| self.revoked(&agent.digest).is_none()).cloned().collect()
+    }
+
+    /// What was found in the file of that agent when it was last looked at.
+    #[must_use]
+    pub fn checked(&self, id: &str) -> Option<Checked> {
+        self.now().checked.get(id).cloned()
     }
 
     /// Files that do not serve.

@@ -78,7 +78,12 @@ impl Reach {
     #[must_use]
     pub fn of(manifest: &Manifest, ceiling: &Ceiling, config: &Config) -> Self {
         let wants = &manifest.wants;
-        let models: Vec<Model> = wants.models.iter().map(|group| model(group, manifest, ceiling, config)).collect();
+        let models: Vec<Model> = wants
+            .models
+            .iter()
+            .flat_map(|wanted| groups(wanted, config))
+            .map(|group| model(&group, manifest, ceiling, config))
+            .collect();
         let usd_per_run = if models.iter().any(|model| model.priced) { most_usd(manifest, ceiling, config) } else { 0.0 };
         let usd_per_day = if usd_per_run > 0.0 { config.caps.per_agent_daily_usd.min(config.caps.global_daily_usd) } else { 0.0 };
         Self {
@@ -104,6 +109,12 @@ impl Reach {
         });
         models.chain(tools).collect()
     }
+}
+
+/// The configured groups that a wish covers; what it names if there is none.
+fn groups(wanted: &str, config: &Config) -> Vec<String> {
+    let covered: Vec<String> = config.inference.groups.keys().filter(|group| covers(wanted, group)).cloned().collect();
+    if covered.is_empty() { vec![wanted.to_owned()] } else { covered }
 }
 
 fn model(group: &str, manifest: &Manifest, ceiling: &Ceiling, config: &Config) -> Model {
@@ -166,9 +177,12 @@ fn read(wanted: &str, config: &Config) -> Place {
 }
 
 fn written(wanted: &str, ceiling: &Ceiling, config: &Config) -> Place {
-    let first = config.vault.rules.iter().find(|rule| covers(&rule.path, wanted));
-    let clearance = first.map_or(Clearance::OPERATOR, |rule| rule.clearance);
-    Place { wanted: wanted.to_owned(), tier: clearance.0.min(ceiling.clearance) }
+    let met = || config.vault.rules.iter().filter(|rule| may_meet(&rule.path, wanted));
+    let ruled = met().any(|rule| covers(&rule.path, wanted));
+    // Where no rule speaks, everything may be written.
+    let least = if ruled { Tier::Public } else { Clearance::OPERATOR.0 };
+    let clearance = met().map(|rule| rule.clearance.0).fold(least, Tier::max);
+    Place { wanted: wanted.to_owned(), tier: clearance.min(ceiling.clearance) }
 }
 
 fn covers(wide: &str, narrow: &str) -> bool {

@@ -7,10 +7,22 @@ use crate::store::revoked;
 
 /// What a file held when it was last looked at.
 pub(super) struct Seen {
-    digest: String,
     /// The file beside it.
-    signed: Option<Vec<u8>>,
-    complaints: Vec<String>,
+    signed: Option<String>,
+    checked: Checked,
+}
+
+/// What was found in a file when it was last looked at.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// When.
+    pub at: Timestamp,
+    /// SHA-256 of the file in hex.
+    pub digest: String,
+    /// Why it may not serve; empty if it may.
+    pub complaints: Vec<String>,
+    /// What should be known of it all the same.
+    pub notes: Vec<String>,
 }
 
 /// Why the folder is looked at.
@@ -54,23 +66,16 @@ impl Fleet {
             let name = stem(&path);
             let bytes = validate::read(&path);
             let digest = bytes.as_ref().map(|bytes| id::digest(bytes)).unwrap_or_default();
-            let signed = std::fs::read(signature::beside(&path)).ok();
-            if seen.get(&name).is_some_and(|seen| seen.digest == digest && seen.signed == signed && !digest.is_empty()) {
+            let signed = std::fs::read_to_string(signature::beside(&path)).ok();
+            if seen.get(&name).is_some_and(|seen| seen.checked.digest == digest && seen.signed == signed && !digest.is_empty()) {
                 continue;
             }
-            let found = (format!("{name}.wasm"), Found::File(&path));
-            let report = validate::examine_bytes(&self.engine, &self.cache, &self.config, found, bytes.clone()).await;
-            let verdict = match self.of_revoked(&digest, complaint) {
-                Some(complaint) => Err(vec![complaint]),
-                None => report.verdict,
-            };
+            let (verdict, notes) = self.examined(&name, &path, &digest, bytes.clone()).await;
             let complaints = match verdict {
-                Ok(accepted) => {
-                    let agent = Arc::new(accepted.agent(digest.clone()));
-                    let known = why == Why::Start && editions::of(&self.db, &name).await?.iter().any(|one| one.digest == digest);
-                    if !known {
-                        let version = &agent.manifest.version;
-                        editions::activate(&self.db, &name, &digest, version, bytes.unwrap_or_default(), id::now()).await?;
+                Ok(agent) => {
+                    let bytes = bytes.unwrap_or_default();
+                    if self.is_news(why, &agent).await? {
+                        self.activated(&agent, signed.clone(), &bytes).await?;
                     }
                     fresh.insert(digest.clone(), agent);
                     Vec::new()
@@ -82,22 +87,63 @@ impl Fleet {
                     complaints
                 }
             };
-            seen.insert(name, Seen { digest, signed, complaints });
+            let checked = Checked { at: id::now(), digest, complaints, notes };
+            seen.insert(name, Seen { signed, checked });
         }
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let changes = self.switch(&seen, fresh).await?;
         self.drop_unneeded().await?;
         Ok(changes)
     }
 
-    /// Follows what another host, or a command, has decided in the database.
+    /// The agent of a file, or its complaints; and what should be known of it. What is revoked is not even looked into.
+    async fn examined(
+        &self,
+        name: &str,
+        path: &Path,
+        digest: &str,
+        bytes: Result<Vec<u8>, String>,
+    ) -> (Result<Arc<Agent>, Vec<String>>, Vec<String>) {
+        if let Some(complaint) = self.of_revoked(digest, complaint) {
+            return (Err(vec![complaint]), Vec::new());
+        }
+        let found = (format!("{name}.wasm"), Found::File(path));
+        let report = validate::examine_bytes(&self.engine, &self.cache, &self.config, found, bytes).await;
+        (report.verdict.map(|accepted| Arc::new(accepted.agent(digest.to_owned()))), report.notes)
+    }
+
+    /// Whether a file's component takes the place of what the database says. One that merely lies there when a host starts does not,
+    /// if it served before and another does now: it is older, or was rolled back.
+    async fn is_news(&self, why: Why, agent: &Agent) -> Result<bool, StoreError> {
+        let known = editions::of(&self.db, &agent.manifest.id).await?;
+        let settled = known.iter().any(|edition| edition.active == 1) && known.iter().any(|edition| edition.digest == agent.digest);
+        Ok(why == Why::Change || !settled)
+    }
+
+    async fn activated(&self, agent: &Agent, signed: Option<String>, bytes: &[u8]) -> Result<(), StoreError> {
+        let Manifest { id: name, version, .. } = &agent.manifest;
+        let (agent, digest, version) = (name.clone(), agent.digest.clone(), version.clone());
+        let edition = Edition { agent, digest, version, signed, active: 1, at: id::now().0 };
+        match editions::activate(&self.db, &edition, bytes).await {
+            // Another host has activated another one in the same moment: the later wins.
+            Err(_) => editions::activate(&self.db, &edition, bytes).await,
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Follows what another host, or a command, has decided in the database. Nothing waits for whoever looks at the folder just now.
     ///
     /// # Errors
     /// What the store says.
     pub async fn follow(&self) -> Result<(), StoreError> {
+        let Ok(seen) = self.files.try_lock() else { return Ok(()) };
         let now = self.now();
-        let differs = |edition: &Edition| now.agents.get(&edition.agent).is_some_and(|agent| agent.digest != edition.digest);
+        let differs = |edition: &Edition| {
+            let serves = now.agents.get(&edition.agent).is_some_and(|agent| agent.digest == edition.digest);
+            let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner).contains(&edition.digest);
+            seen.contains_key(&edition.agent) && !serves && !missing
+        };
         if editions::active(&self.db).await?.iter().any(differs) {
-            let seen = self.files.lock().await;
             self.switch(&seen, BTreeMap::new()).await?;
         }
         Ok(())
@@ -110,23 +156,28 @@ impl Fleet {
         active.extend(editions::active(&self.db).await?.into_iter().map(|edition| (edition.agent.clone(), edition)));
         let mut serving = Serving::default();
         for (name, file) in seen {
-            let edition = active.get(name);
-            let mut complaints = file.complaints.clone();
-            if let Some(edition) = edition {
-                let served = before.agents.get(name).filter(|agent| agent.digest == edition.digest);
-                let agent = match served.or_else(|| fresh.get(&edition.digest)) {
-                    Some(agent) => Some(agent.clone()),
-                    None => self.former(name, &edition.digest).await?,
-                };
-                // One that cannot be had leaves the one that served.
-                let agent = agent.or_else(|| before.agents.get(name).cloned());
-                if let Some(agent) = agent {
-                    if complaints.is_empty() && agent.digest != file.digest {
-                        complaints.push(set_back(name, &agent.digest, &file.digest));
+            serving.checked.insert(name.clone(), file.checked.clone());
+            let mut complaints = file.checked.complaints.clone();
+            let served = before.agents.get(name);
+            let agent = match active.get(name) {
+                None => served.cloned(),
+                Some(edition) => match self.had(edition, served, &fresh).await? {
+                    Some(agent) => {
+                        if complaints.is_empty() && edition.digest != file.checked.digest {
+                            complaints.push(set_back(name, &edition.digest, &file.checked.digest));
+                        }
+                        Some(agent)
                     }
-                    serving.agents.insert(name.clone(), agent);
-                }
-            }
+                    // One that cannot be had leaves the one that served.
+                    None => {
+                        if edition.digest != file.checked.digest {
+                            complaints.push(unavailable(name, &edition.digest, &file.checked.digest));
+                        }
+                        served.cloned()
+                    }
+                },
+            };
+            serving.agents.extend(agent.map(|agent| (name.clone(), agent)));
             if !complaints.is_empty() {
                 serving.rejected.push(Rejected { file: format!("{name}.wasm"), complaints });
             }
@@ -137,6 +188,24 @@ impl Fleet {
         // Whoever is resumed by one of them loads it again.
         self.former.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(changes)
+    }
+
+    /// The agent of an edition: the one that serves, one that was just loaded, or the kept component, if it may serve.
+    async fn had(
+        &self,
+        edition: &Edition,
+        served: Option<&Arc<Agent>>,
+        fresh: &BTreeMap<String, Arc<Agent>>,
+    ) -> Result<Option<Arc<Agent>>, StoreError> {
+        let loaded = served.filter(|agent| agent.digest == edition.digest).or_else(|| fresh.get(&edition.digest));
+        let agent = match loaded {
+            Some(agent) => Some(agent.clone()),
+            None => self.former(&edition.agent, &edition.digest).await?,
+        };
+        if agent.is_none() {
+            self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(edition.digest.clone());
+        }
+        Ok(agent)
     }
 
     /// Drops kept components that nobody needs any more.
@@ -153,6 +222,13 @@ fn set_back(agent: &str, serves: &str, holds: &str) -> String {
     format!(
         "component {serves} serves as `{agent}`, not the one of the file, since the database says so: `host agents rollback {agent} \
          {holds}` lets the file's serve, and so does changing it"
+    )
+}
+
+/// What is told of a file whose agent should be served by a component that cannot be had.
+fn unavailable(agent: &str, due: &str, holds: &str) -> String {
+    format!(
+        "component {due} should serve as `{agent}`, since the database says so, and may not or is not kept any more (the log says          why): `host agents rollback {agent} {holds}` lets the file's serve, and so does changing it"
     )
 }
 

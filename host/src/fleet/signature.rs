@@ -73,7 +73,16 @@ impl Statement {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Signature::None,
             Err(error) => return Signature::Bad(format!("{name} cannot be read: {error}")),
         };
-        self.said_by(&text, trusted).map_or_else(|why| Signature::Bad(format!("{name} {why}")), Signature::By)
+        match self.said(&text, trusted) {
+            Signature::Bad(why) => Signature::Bad(format!("{name} {why}")),
+            good @ (Signature::None | Signature::By(_)) => good,
+        }
+    }
+
+    /// Whether that signature says this, by one of the keys that its operator trusts.
+    #[must_use]
+    pub fn said(&self, text: &str, trusted: &[PublicKey]) -> Signature {
+        self.said_by(text, trusted).map_or_else(Signature::Bad, Signature::By)
     }
 
     /// The key by which a signature says this; else why it does not.

@@ -9,7 +9,6 @@ use policy::tier::Tier;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::reach::Reach;
 use super::signature::{Signature, Statement};
 use super::{BUNDLED, provenance};
 use crate::config::{Config, cache_dir};
@@ -34,8 +33,10 @@ const TRIED: usize = 3;
 pub enum Found<'f> {
     /// In a file, with its signature beside it.
     File(&'f Path),
-    /// In the database, where only what was accepted before is kept.
-    Kept,
+    /// In the database, with the signature that stood beside its file.
+    Kept(Option<String>),
+    /// Nowhere in particular: it is only rehearsed, and will not serve.
+    Aside,
 }
 
 /// What was found in one file.
@@ -52,8 +53,6 @@ pub struct Report {
     pub manifest: Option<Manifest>,
     /// Who stands for it.
     pub signature: Signature,
-    /// What it could do at worst under the grants in force.
-    pub reach: Option<Reach>,
     /// What it did alone with its examples, twice each.
     pub trials: Vec<(String, Trial)>,
     /// What is no reason to refuse it and should be known.
@@ -110,7 +109,6 @@ pub async fn examine_bytes(
         imports: Vec::new(),
         manifest: None,
         signature: Signature::None,
-        reach: None,
         trials: Vec::new(),
         notes: Vec::new(),
         verdict: Err(vec![]),
@@ -152,11 +150,12 @@ impl Examination<'_> {
         complaints.extend(report.imports.iter().filter_map(|import| unwanted(import, &manifest)));
         let unset = Ceiling::default();
         let ceiling = config.grants.get(&manifest.id).unwrap_or(&unset);
-        report.reach = Some(Reach::of(&manifest, ceiling, config));
         report.signature = self.signature(&report.digest, &manifest, ceiling);
         complaints.extend(self.untrusted(report, &manifest));
         let effective = Grant::effective(&manifest, ceiling, &config.limits, &config.grant_at(&manifest.id));
-        if matches!(self.found, Found::File(_)) && manifest.complaints().is_empty() {
+        // Nobody's code runs but its whose wishes are granted, and who is stood for where somebody has to be.
+        let tried = complaints.is_empty() && effective.is_ok();
+        if matches!(self.found, Found::File(_)) && tried {
             complaints.extend(self.tried(&component, &manifest, report).await);
         }
         let grant = match effective {
@@ -180,9 +179,12 @@ impl Examination<'_> {
     }
 
     fn signature(&self, digest: &str, manifest: &Manifest, ceiling: &Ceiling) -> Signature {
-        let Found::File(path) = self.found else { return Signature::None };
         match (Statement::of(digest, manifest, ceiling), self.config.agents.keys()) {
-            (Ok(statement), Ok(trusted)) => statement.signed(path, &trusted),
+            (Ok(statement), Ok(trusted)) => match &self.found {
+                Found::File(path) => statement.signed(path, &trusted),
+                Found::Kept(Some(text)) => statement.said(text, &trusted),
+                Found::Kept(None) | Found::Aside => Signature::None,
+            },
             (Err(error), _) => Signature::Bad(error.to_string()),
             (_, Err(said)) => Signature::Bad(said),
         }
@@ -190,7 +192,7 @@ impl Examination<'_> {
 
     /// Why nobody stands for it, where somebody has to.
     fn untrusted(&self, report: &mut Report, manifest: &Manifest) -> Vec<String> {
-        if matches!(self.found, Found::Kept) {
+        if matches!(self.found, Found::Aside) {
             return Vec::new();
         }
         let (config, id) = (self.config, &manifest.id);

@@ -11,7 +11,7 @@ use super::changes::Changes;
 
 impl Fleet {
     /// Looks again whenever a component in the folder changes or somebody signals, until `drain` is cancelled.
-    pub async fn watch(self: Arc<Self>, mut hangup: Signal, drain: CancellationToken) {
+    pub async fn watch(self: Arc<Self>, mut hangup: Option<Signal>, drain: CancellationToken) {
         let folder = &self.config.agents.dir;
         let watched = std::fs::create_dir_all(folder).map_err(|error| error.to_string());
         let mut changes = match watched.and_then(|()| Changes::of(folder, matters).map_err(|error| error.to_string())) {
@@ -31,9 +31,15 @@ impl Fleet {
                     None => std::future::pending().await,
                 }
             };
+            let signalled = async {
+                match &mut hangup {
+                    Some(hangup) => drop(hangup.recv().await),
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = drain.cancelled() => return,
-                _ = hangup.recv() => {}
+                () = signalled => {}
                 file = changed => if file.is_none() { changes = None },
             }
             self.looked().await;

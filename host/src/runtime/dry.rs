@@ -1,24 +1,37 @@
 //! What a model says that only fills in the form: the smallest value of the asked schema. Never asks anybody.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value};
 
 /// How deep a schema that refers to itself is followed.
 const DEPTH: usize = 32;
+/// Values and letters that are made of one schema: whoever asks for more asks for nothing.
+const MOST: usize = 10_000;
 
 /// The smallest value that a JSON schema allows: the first of an enumeration, nothing optional, the shortest of what is left.
 /// Keywords that only a generator of text could satisfy (`pattern`, `format`) are not obeyed.
 #[must_use]
 pub fn smallest(schema: &Value) -> Value {
-    Dry { root: schema }.of(schema, DEPTH)
+    Dry { root: schema, left: Cell::new(MOST) }.of(schema, DEPTH)
 }
 
 struct Dry<'s> {
     root: &'s Value,
+    /// Values and letters that may still be made.
+    left: Cell<usize>,
 }
 
 impl Dry<'_> {
+    /// As many of them as may still be made.
+    fn take(&self, many: usize) -> usize {
+        let taken = many.min(self.left.get());
+        self.left.set(self.left.get() - taken);
+        taken
+    }
+
     fn of(&self, schema: &Value, depth: usize) -> Value {
-        let Some(depth) = depth.checked_sub(1) else { return Value::Null };
+        let (Some(depth), 1) = (depth.checked_sub(1), self.take(1)) else { return Value::Null };
         if let Some(only) = schema.get("const") {
             return only.clone();
         }
@@ -35,7 +48,7 @@ impl Dry<'_> {
         match kind(schema) {
             "object" => self.object(schema, depth),
             "array" => self.array(schema, depth),
-            "string" => "x".repeat(count(schema, "minLength")).into(),
+            "string" => "x".repeat(self.take(count(schema, "minLength"))).into(),
             "integer" => bound(schema, 1.0).map_or(0, |least| as_integer(least.ceil())).into(),
             "number" => bound(schema, 0.5).map_or_else(|| 0.into(), |least| least.into()),
             "boolean" => false.into(),
@@ -61,7 +74,7 @@ impl Dry<'_> {
     fn array(&self, schema: &Value, depth: usize) -> Value {
         let first = schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let rest = schema.get("items").unwrap_or(&Value::Null);
-        (0..count(schema, "minItems")).map(|at| self.of(first.get(at).unwrap_or(rest), depth)).collect()
+        (0..count(schema, "minItems").min(self.left.get())).map(|at| self.of(first.get(at).unwrap_or(rest), depth)).collect()
     }
 }
 
@@ -98,6 +111,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_asks_for_too_much_gets_little() {
+        let twice =
+            json!({ "type": "object", "required": ["a", "b"], "properties": { "a": { "$ref": "#" }, "b": { "$ref": "#" } } });
+        let many =
+            json!({ "type": "array", "minItems": u64::MAX, "items": { "type": "string", "minLength": 1_000_000_000_000_u64 } });
+        for schema in [twice, many, json!({ "type": "string", "minLength": u64::MAX })] {
+            assert!(smallest(&schema).to_string().len() < 20 * MOST, "{schema}");
+        }
+    }
 
     #[test]
     fn the_smallest_value_is_the_least_that_the_schema_allows() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::aside;
 use crate::capability::{MOST_ELEMENTS, MOST_INSTANCES, MOST_MEMORIES, MOST_TABLES, TICK};
 use crate::id;
 
@@ -45,7 +46,7 @@ pub fn start(size: Size) -> wasmtime::Result<Engine> {
 }
 
 /// What costs determinism or safety is off; what is on is the same wherever a component runs, so that a run can be repeated.
-fn settings(pooled: Option<Size>) -> Config {
+pub(super) fn settings(pooled: Option<Size>) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -83,17 +84,27 @@ fn pool(size: Size) -> PoolingAllocationConfig {
     pool
 }
 
+/// Where a component is compiled that was not compiled before.
+#[derive(Clone, Debug)]
+pub enum Compiler {
+    /// In this process, by whoever knows that its components mean well.
+    Here,
+    /// By this program in a process of its own, which has its bounds: a file of a kilobyte can ask for all the memory there is.
+    Aside(PathBuf),
+}
+
 /// Compiled components, by digest and by everything of the engine that they depend on.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
+    compiler: Compiler,
 }
 
 impl Cache {
     /// The cache in the host's own data folder.
     #[must_use]
-    pub fn in_folder(data: &Path) -> Self {
-        Self { folder: data.join("cache") }
+    pub fn in_folder(data: &Path, compiler: Compiler) -> Self {
+        Self { folder: data.join("cache"), compiler }
     }
 
     /// The component of these bytes: compiled once, loaded after that. A cache that cannot be used costs time, nothing else.
@@ -111,18 +122,27 @@ impl Cache {
         if let Some(component) = load(engine, &path) {
             return Ok(component);
         }
-        let component = Component::new(engine, bytes)?;
-        if let Err(error) = self.keep(&component, &path) {
+        let compiled = match &self.compiler {
+            Compiler::Here => Component::new(engine, bytes)?.serialize()?,
+            Compiler::Aside(program) => aside::compiled(program, bytes)?,
+        };
+        let kept = self.keep(&compiled, &path);
+        if let Err(error) = &kept {
             tracing::warn!(event = "cache_unavailable", %error, "compiled agents are not kept: {error}");
         }
-        Ok(component)
+        // SAFETY: these bytes were made by this program a moment ago, here or in a process of its own whose output nobody else
+        // could write; wasmtime checks that they are for this engine.
+        #[expect(unsafe_code, reason = "wasmtime cannot prove where compiled code comes from; see SAFETY")]
+        unsafe {
+            Component::deserialize(engine, &compiled)
+        }
     }
 
     /// Written aside and renamed, so that nobody ever loads half a file.
-    fn keep(&self, component: &Component, path: &Path) -> wasmtime::Result<()> {
+    fn keep(&self, compiled: &[u8], path: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(&self.folder)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        std::io::Write::write_all(&mut file, &component.serialize()?)?;
+        std::io::Write::write_all(&mut file, compiled)?;
         file.persist(path)?;
         Ok(())
     }

@@ -2,40 +2,34 @@
 //!
 //! Knows nothing of queues or HTTP. Holds a permit only while the guest executes.
 
+pub mod aside;
 pub mod dry;
 pub mod engine;
 pub mod trial;
 
+mod alone;
 mod brief;
-
-use std::time::Duration;
+mod describe;
 
 use policy::manifest::Manifest;
 use policy::next::Fault;
-use policy::task::{Outcome, Timestamp};
+use policy::task::Outcome;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
-use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker, ResourceTable, ResourceTableError};
+use tokio::time::{Instant, sleep_until};
+use wasmtime::component::{Component, Linker, ResourceTableError};
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::capability::wit::{Everything, EverythingPre};
-use crate::capability::{self, GuestClock, Hop, MOST_HANDLES, Room, Stop, Stream, TICK};
+use crate::capability::wit::EverythingPre;
+use crate::capability::{self, Hop, MOST_HANDLES, Stop, Stream, TICK};
 use crate::metrics::{self, name};
 
 pub use brief::Brief;
+pub use describe::describe;
 
 /// How long a resumed run may compute until it is where it was, in milliseconds; longer only if it could take longer live.
 const REPLAY_CPU_MS: u64 = 10_000;
-/// Bounds of `describe`, which runs before any manifest is known.
-const BOOTSTRAP_MIB: u64 = 64;
-const BOOTSTRAP_CPU: Duration = Duration::from_millis(200);
-/// Most bytes of a manifest, persona and all.
-const BOOTSTRAP_BORDER: usize = 1024 * 1024;
-const BOOTSTRAP_WALL: Duration = Duration::from_secs(5);
-
 /// A component that is ready to run: checked, compiled, linked to what it was granted.
 #[derive(Clone)]
 pub struct Ready {
@@ -50,85 +44,6 @@ pub fn link(engine: &Engine, component: &Component, manifest: &Manifest) -> wasm
     let mut linker = Linker::new(engine);
     capability::link(&mut linker, manifest)?;
     Ok(Ready { pre: EverythingPre::new(linker.instantiate_pre(component)?)? })
-}
-
-struct Bootstrap {
-    room: Room,
-    wasi: WasiCtx,
-    table: ResourceTable,
-    ticks_left: u128,
-}
-
-impl Bootstrap {
-    /// The same for everybody at any time, so that a component describes itself in one way only.
-    fn new() -> Self {
-        let stream = |kind: &str| Stream::of("describe", 0, kind);
-        let wasi = WasiCtx::builder()
-            .secure_random(stream("secure"))
-            .insecure_random(stream("insecure"))
-            .insecure_random_seed(0)
-            .wall_clock(GuestClock::starting(Timestamp(0)))
-            .build();
-        let ticks_left = BOOTSTRAP_CPU.as_millis() / TICK.as_millis();
-        Self { room: Room::mib(BOOTSTRAP_MIB), wasi, table: capability::handles(), ticks_left }
-    }
-}
-
-impl WasiView for Bootstrap {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-/// What a component says of itself: always the same, for its time stands still and its chance is fixed. It gets WASI with nothing in
-/// it, since language runtimes look around when they start; every other import traps: a description needs nothing.
-///
-/// # Errors
-/// If it is not of our world, or does not answer within its bounds.
-pub async fn describe(engine: &Engine, component: &Component) -> wasmtime::Result<Manifest> {
-    let mut linker = Linker::<Bootstrap>::new(engine);
-    capability::link_empty_wasi(&mut linker)?;
-    capability::link_no_time(&mut linker)?;
-    trap_ours(&mut linker, engine, component)?;
-    let mut store = Store::new(engine, Bootstrap::new());
-    store.limiter(|bootstrap| &mut bootstrap.room);
-    store.set_hostcall_fuel(BOOTSTRAP_BORDER);
-    store.set_max_component_handles(MOST_HANDLES);
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut context| {
-        let left = &mut context.data_mut().ticks_left;
-        *left = left.checked_sub(1).ok_or_else(|| wasmtime::Error::msg(format!("it computes longer than {BOOTSTRAP_CPU:?}")))?;
-        Ok(UpdateDeadline::Yield(1))
-    });
-    // Epochs bound a guest that computes; one that the host keeps waiting is bounded by the wall.
-    let described = timeout(BOOTSTRAP_WALL, async {
-        let world = Everything::instantiate_async(&mut store, component, &linker).await?;
-        world.homeaiops_agent_agent().call_describe(&mut store).await
-    });
-    let late = |_| Err(wasmtime::Error::msg(format!("it takes longer than {BOOTSTRAP_WALL:?}")));
-    let described = described.await.unwrap_or_else(late);
-    if let (Err(_), Some(said)) = (&described, store.data().room.refusal()) {
-        return Err(wasmtime::Error::msg(said.to_owned()));
-    }
-    described.map(brief::manifest)
-}
-
-/// Every function of our own interfaces traps.
-fn trap_ours(linker: &mut Linker<Bootstrap>, engine: &Engine, component: &Component) -> wasmtime::Result<()> {
-    for (import, item) in component.component_type().imports(engine) {
-        let ComponentItem::ComponentInstance(interface) = item.ty else { continue };
-        if import.starts_with("wasi:") {
-            continue;
-        }
-        let mut instance = linker.instance(import)?;
-        for (function, item) in interface.exports(engine) {
-            if let ComponentItem::ComponentFunc(_) = item.ty {
-                let said = format!("`describe` called {import}#{function}: a description needs no host");
-                instance.func_new(function, move |_, _, _, _| Err(wasmtime::Error::msg(said.clone())))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// How a run ended, if not with an outcome.

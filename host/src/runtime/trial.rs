@@ -2,21 +2,25 @@
 //! an agent does then must be the same each time, or it could never be resumed after a crash.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use policy::manifest::Limits;
-use policy::task::{Outcome, Timestamp};
+use policy::task::Outcome;
 use tokio::time::timeout;
-use wasmtime::component::types::{self, ComponentItem, Type};
-use wasmtime::component::{Component, Linker, ResourceTable, Val};
-use wasmtime::{Engine, Store, UpdateDeadline};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime::Engine;
+use wasmtime::component::types::{self, ComponentFunc, Type};
+use wasmtime::component::{Component, Val};
 
-use super::{BOOTSTRAP_BORDER, BOOTSTRAP_WALL, Brief, brief, dry};
+use super::alone::{self, Alone};
+use super::{Brief, brief, dry};
+use crate::capability;
 use crate::capability::wit::Everything;
-use crate::capability::{self, GuestClock, MOST_HANDLES, Room, Stream, TICK};
+use crate::id;
 
 /// Calls of one trial that are looked at.
 const MOST_CALLS: usize = 200;
+/// What a trial may take of this machine, in MiB, whatever its manifest says.
+const MOST_MIB: u64 = 256;
 /// How long a trial may compute, in milliseconds, whatever its manifest says.
 const MOST_CPU_MS: u64 = 1000;
 
@@ -29,108 +33,64 @@ pub struct Trial {
     pub ended: Result<&'static str, String>,
 }
 
-struct Alone {
-    room: Room,
-    wasi: WasiCtx,
-    table: ResourceTable,
-    clock: GuestClock,
-    ticks_left: u64,
-    calls: Vec<String>,
-}
-
-impl WasiView for Alone {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl Alone {
-    fn new(limits: &Limits, now: Timestamp) -> Self {
-        let clock = GuestClock::starting(now);
-        let stream = |kind: &str| Stream::of("trial", 0, kind);
-        let wasi = WasiCtx::builder()
-            .secure_random(stream("secure"))
-            .insecure_random(stream("insecure"))
-            .insecure_random_seed(0)
-            .wall_clock(clock.clone())
-            .build();
-        let tick = u64::try_from(TICK.as_millis()).unwrap_or(1);
-        let (room, ticks_left) = (Room::mib(limits.memory_mib), limits.cpu_ms.min(MOST_CPU_MS) / tick);
-        Self { room, wasi, table: capability::handles(), clock, ticks_left, calls: Vec::new() }
-    }
-
-    fn note(&mut self, import: &str, arguments: &[Val]) -> wasmtime::Result<()> {
-        if self.calls.len() == MOST_CALLS {
-            return Err(wasmtime::Error::msg(format!("it makes more than {MOST_CALLS} calls though nothing comes of them")));
-        }
-        let mut call = import.to_owned();
-        for argument in arguments {
-            write!(call, " {argument:?}")?;
-        }
-        self.calls.push(call);
-        Ok(())
-    }
-}
-
 /// Lets a component work on one task alone.
 ///
 /// # Errors
 /// If it does not even link.
 pub async fn run(engine: &Engine, component: &Component, limits: &Limits, brief: Brief) -> wasmtime::Result<Trial> {
-    let mut linker = Linker::<Alone>::new(engine);
-    capability::link_empty_wasi(&mut linker)?;
+    let mut linker = alone::link(engine, component, answered)?;
     capability::link_own_time(&mut linker, |alone: &mut Alone| (&alone.clock, &mut alone.table))?;
-    link_ours(&mut linker, engine, component)?;
-    let mut store = Store::new(engine, Alone::new(limits, brief.now));
-    store.limiter(|alone| &mut alone.room);
-    store.set_hostcall_fuel(BOOTSTRAP_BORDER);
-    store.set_max_component_handles(MOST_HANDLES);
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut context| {
-        let left = &mut context.data_mut().ticks_left;
-        *left = left.checked_sub(1).ok_or_else(|| wasmtime::Error::msg("it computes for too long though nobody answers"))?;
-        Ok(UpdateDeadline::Yield(1))
-    });
-    let handled = timeout(BOOTSTRAP_WALL, async {
+    let cpu = Duration::from_millis(limits.cpu_ms.min(MOST_CPU_MS));
+    let mut store = alone::store(engine, limits.memory_mib.min(MOST_MIB), cpu, brief.now);
+    let handled = timeout(alone::WALL, async {
         let world = Everything::instantiate_async(&mut store, component, &linker).await?;
         world.homeaiops_agent_agent().call_handle(&mut store, &brief.into_wit()).await
     });
     let ended = match handled.await {
         Ok(Ok(Ok(outcome))) => Ok(brief::outcome(outcome)),
         Ok(Ok(Err(said))) => Err(format!("it gives up: {}", brief::clean(said))),
-        Ok(Err(trap)) => Err(store.data().room.refusal().map_or_else(|| trap.root_cause().to_string(), str::to_owned)),
-        Err(_) => Err(format!("it takes longer than {BOOTSTRAP_WALL:?}")),
+        Ok(Err(trap)) => Err(alone::refusal(&store).unwrap_or_else(|| trap.root_cause().to_string())),
+        Err(_) => Err(format!("it takes longer than {:?}", alone::WALL)),
     };
     // What it says counts too: the next agent reads it.
     let mut calls = store.into_data().calls;
     let ended = ended.map(|outcome: Outcome| {
-        calls.push(format!("{outcome:?}"));
+        calls.push(kept(format!("{outcome:?}")));
         outcome.kind()
     });
     Ok(Trial { calls, ended })
 }
 
-/// Every function of our own interfaces: noted, and answered without asking anybody.
-fn link_ours(linker: &mut Linker<Alone>, engine: &Engine, component: &Component) -> wasmtime::Result<()> {
-    for (import, item) in component.component_type().imports(engine) {
-        let ComponentItem::ComponentInstance(interface) = item.ty else { continue };
-        if import.starts_with("wasi:") {
-            continue;
-        }
-        let mut instance = linker.instance(import)?;
-        for (function, item) in interface.exports(engine) {
-            if let ComponentItem::ComponentFunc(_) = item.ty {
-                let name = format!("{import}#{function}");
-                let is_model = import.contains("/model@") && function == "complete";
-                instance.func_new(function, move |mut store, signature, arguments, results| {
-                    store.data_mut().note(&name, arguments)?;
-                    for (result, kind) in results.iter_mut().zip(signature.results()) {
-                        *result = if is_model { said(&kind, arguments) } else { refused(&kind, arguments) }?;
-                    }
-                    Ok(())
-                })?;
-            }
-        }
+/// A call as it is kept: how a long one goes on stands for itself by its digest.
+fn kept(mut call: String) -> String {
+    const MOST: usize = 2048;
+    if call.len() > MOST {
+        let digest = id::digest(call.as_bytes());
+        call.truncate(call.floor_char_boundary(MOST));
+        call.push_str(&format!("… ({digest})"));
+    }
+    call
+}
+
+/// A call is noted, and answered without asking anybody.
+fn answered(
+    alone: &mut Alone,
+    import: &str,
+    signature: &ComponentFunc,
+    arguments: &[Val],
+    results: &mut [Val],
+) -> wasmtime::Result<()> {
+    if alone.calls.len() == MOST_CALLS {
+        return Err(wasmtime::Error::msg(format!("it makes more than {MOST_CALLS} calls though nothing comes of them")));
+    }
+    let mut call = import.to_owned();
+    for argument in arguments {
+        write!(call, " {argument:?}")?;
+    }
+    alone.calls.push(kept(call));
+    let is_model = import.contains("/model@") && import.ends_with("#complete");
+    for (result, kind) in results.iter_mut().zip(signature.results()) {
+        *result = if is_model { said(&kind, arguments) } else { refused(&kind, arguments) }?;
     }
     Ok(())
 }

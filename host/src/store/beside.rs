@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -53,6 +54,31 @@ impl Beside {
         match self {
             Self::Sqlite(connection) => Tx::Sqlite(connection),
             Self::Postgres(connection) => Tx::Postgres(connection),
+        }
+    }
+
+    /// Some statements, committed together or not at all.
+    ///
+    /// # Errors
+    /// What the job says, or the driver.
+    pub async fn write<T, J>(&mut self, job: J) -> Result<T, StoreError>
+    where
+        J: for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, StoreError>>,
+    {
+        match self {
+            Self::Sqlite(connection) => {
+                // At once for writing: a host that writes meanwhile is waited for, not run into.
+                let mut transaction = connection.begin_with("begin immediate").await?;
+                let written = job(&mut Tx::Sqlite(&mut transaction)).await?;
+                transaction.commit().await?;
+                Ok(written)
+            }
+            Self::Postgres(connection) => {
+                let mut transaction = connection.begin().await?;
+                let written = job(&mut Tx::Postgres(&mut transaction)).await?;
+                transaction.commit().await?;
+                Ok(written)
+            }
         }
     }
 

@@ -4,7 +4,8 @@ use super::{Db, StoreError, Tx, editions, on, within};
 
 /// Keeps a component.
 pub(super) async fn keep_in(tx: &mut Tx<'_>, digest: &str, bytes: &[u8]) -> Result<(), StoreError> {
-    const SQL: &str = "insert into component (digest, bytes) values ($1, $2) on conflict (digest) do nothing";
+    const SQL: &str = "insert into component (digest, bytes) values ($1, $2) on conflict (digest) \
+         do update set digest = excluded.digest";
 
     within!(tx, connection => sqlx::query(SQL).bind(digest).bind(bytes).execute(&mut **connection).await.map(|_| ()))?;
     Ok(())

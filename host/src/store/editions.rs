@@ -1,7 +1,5 @@
 //! Which component serves as an agent, by digest: the same for every host on one database, whatever lies in their folders.
 
-use policy::task::Timestamp;
-
 use super::{Db, StoreError, Tx, on, within};
 
 /// Former components of an agent that are kept, so that it can go back to them.
@@ -16,15 +14,17 @@ pub struct Edition {
     pub digest: String,
     /// The agent's own word for it.
     pub version: String,
+    /// The signature that stood beside its file, if one did.
+    pub signed: Option<String>,
     /// 1 for the one that serves.
     pub active: i64,
     /// When it last began to, in milliseconds since the epoch.
     pub at: i64,
 }
 
-const ACTIVE: &str = "select agent, digest, version, active, at from edition where active = 1 order by agent";
+const ACTIVE: &str = "select agent, digest, version, signed, active, at from edition where active = 1 order by agent";
 const OF_AGENT: &str =
-    "select agent, digest, version, active, at from edition where agent = $1 order by active desc, at desc, digest";
+    "select agent, digest, version, signed, active, at from edition where agent = $1 order by active desc, at desc, digest";
 
 /// The one that serves of each agent.
 pub async fn active(db: &Db) -> Result<Vec<Edition>, StoreError> {
@@ -47,12 +47,11 @@ pub async fn of_beside(tx: &mut Tx<'_>, agent: &str) -> Result<Vec<Edition>, Sto
 }
 
 /// Keeps a component and lets it serve as that agent.
-pub async fn activate(db: &Db, agent: &str, digest: &str, version: &str, bytes: Vec<u8>, now: Timestamp) -> Result<(), StoreError> {
-    let (agent, digest, version) = (agent.to_owned(), digest.to_owned(), version.to_owned());
+pub async fn activate(db: &Db, edition: &Edition, bytes: &[u8]) -> Result<(), StoreError> {
+    let (edition, bytes) = (edition.clone(), bytes.to_vec());
     db.write(move |tx| {
         Box::pin(async move {
-            super::components::keep_in(tx, &digest, &bytes).await?;
-            let edition = Edition { agent, digest, version, active: 1, at: now.0 };
+            super::components::keep_in(tx, &edition.digest, &bytes).await?;
             switch(tx, &edition).await
         })
     })
@@ -62,11 +61,13 @@ pub async fn activate(db: &Db, agent: &str, digest: &str, version: &str, bytes: 
 /// Lets that component serve, and no other of its agent.
 pub async fn switch(tx: &mut Tx<'_>, to: &Edition) -> Result<(), StoreError> {
     const REST: &str = "update edition set active = 0 where agent = $1 and digest <> $2 and active = 1";
-    const SERVE: &str = "insert into edition (agent, digest, version, active, at) values ($1, $2, $3, 1, $4) \
-         on conflict (agent, digest) do update set active = 1, at = excluded.at, version = excluded.version";
+    const SERVE: &str = "insert into edition (agent, digest, version, signed, active, at) values ($1, $2, $3, $4, 1, $5) \
+         on conflict (agent, digest) do update \
+         set active = 1, at = excluded.at, version = excluded.version, signed = excluded.signed";
 
     within!(tx, connection => sqlx::query(REST).bind(&to.agent).bind(&to.digest).execute(&mut **connection).await.map(|_| ()))?;
-    within!(tx, connection => sqlx::query(SERVE).bind(&to.agent).bind(&to.digest).bind(&to.version).bind(to.at)
+    within!(tx, connection => sqlx::query(SERVE).bind(&to.agent).bind(&to.digest).bind(&to.version)
+        .bind(&to.signed).bind(to.at)
         .execute(&mut **connection).await.map(|_| ()))?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use crate::fleet::Agent;
 use crate::id::rfc3339;
 use crate::ingress::Caller;
-use crate::store::{editions, revoked};
+use crate::store::{StoreError, editions, revoked};
 
 /// Every agent, and every file that is none.
 pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result<Json<Value>, ApiError> {
@@ -29,7 +29,10 @@ pub(super) async fn list(Shared(state): Shared<State>, caller: Caller) -> Result
 /// Looks at the folder again, and says what changed.
 pub(super) async fn reload(Shared(state): Shared<State>, caller: Caller) -> Result<Json<Value>, ApiError> {
     operators_only(&caller)?;
-    let changes = state.fleet.reload().await?;
+    // Whoever asked may be gone before it is done.
+    let fleet = state.fleet.clone();
+    let reloading = tokio::spawn(async move { fleet.reload().await });
+    let changes = reloading.await.unwrap_or_else(|error| Err(StoreError::Commit(error.to_string())))?;
     let changed: Vec<Value> =
         changes.into_iter().map(|change| json!({ "agent": change.agent, "from": change.from, "to": change.to })).collect();
     Ok(Json(json!({ "changed": changed, "rejected": rejected(&state) })))
@@ -66,11 +69,16 @@ pub(super) async fn show(
 
 fn shown(state: &State, agent: &Agent) -> Value {
     let manifest = &agent.manifest;
+    let checked = state.fleet.checked(&manifest.id).map(|checked| {
+        let (at, digest) = (rfc3339(checked.at), checked.digest);
+        json!({ "at": at, "digest": digest, "accepted": checked.complaints.is_empty(), "complaints": checked.complaints, "notes": checked.notes })
+    });
     json!({
         "manifest": manifest,
         "grant": state.config.grants.get(&manifest.id),
         "grant_at": agent.grant.at(),
         "digest": agent.digest,
         "loaded_at": rfc3339(agent.loaded_at),
+        "last_validation": checked,
     })
 }

@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(front.get("tier"), Some(&Value::from("internal")));
         assert!(note(&[("tier", "public")]).is_err());
         assert!(
-            note(&[("task_id", "\"02\"")]).is_err() && note(&[("task_id", "01")]).is_err() && note(&[("task_id", "[]")]).is_err()
+            note(&[("task_id", "\"02\"")]).is_err() && note(&[("task_id", "17")]).is_err() && note(&[("task_id", "[]")]).is_err()
         );
         assert!(note(&[("a\nb", "x")]).is_err());
         assert!(note(&[("a", "[")]).is_err());

@@ -1,7 +1,7 @@
 //! `host agent sign`: whoever holds the key stands for components under the grants of now. Keys and signatures are minisign's.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -54,6 +54,8 @@ pub(super) async fn run(config: Config, options: &Options) -> anyhow::Result<Exi
             file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")),
         )?;
         aside.write_all(signed.as_bytes())?;
+        // It is no secret, and a host may run as somebody else.
+        aside.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
         aside.persist(&signature).with_context(|| format!("{} cannot be written", signature.display()))?;
         println!("{}", signature.display());
     }

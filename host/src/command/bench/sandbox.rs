@@ -16,7 +16,7 @@ use super::instance;
 use crate::command::house;
 use crate::config::Config;
 use crate::fleet::validate::examine;
-use crate::runtime::engine::Cache;
+use crate::runtime::engine::{Cache, Compiler};
 
 /// Instances that live at once.
 const AT_ONCE: usize = 80;
@@ -75,7 +75,7 @@ async fn verdicts(config: &Config, engine: &Engine, file: &Path, rounds: usize) 
     let failed = |error: wasmtime::Error| anyhow::anyhow!("{AGENT} does not compile: {error:#}");
     for _ in 0..rounds.max(3) {
         let folder = tempfile::tempdir()?;
-        let cache = Cache::in_folder(folder.path());
+        let cache = Cache::in_folder(folder.path(), Compiler::Aside(std::env::current_exe()?));
         let began = Instant::now();
         drop(Component::new(engine, &bytes).map_err(failed)?);
         compiled.add(began.elapsed());

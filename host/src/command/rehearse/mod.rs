@@ -77,7 +77,7 @@ async fn accepted(config: &Config, file: &Path) -> anyhow::Result<Arc<Agent>> {
     let place = file.display().to_string();
     let bytes = std::fs::read(file).map_err(|error| refused(place.clone(), error.to_string(), "name a component"))?;
     let (engine, cache) = house::sandbox(config)?;
-    let examine = |name: String| examine_bytes(&engine, &cache, config, (name, At::Kept), Ok(bytes.clone()));
+    let examine = |name: String| examine_bytes(&engine, &cache, config, (name, At::Aside), Ok(bytes.clone()));
     let mut report = examine(place.clone()).await;
     // A component that is not served yet may lie in a file of any name.
     if let Some(manifest) = &report.manifest {
@@ -114,7 +114,7 @@ fn world(config: &Config, db: Db, nowhere: &Path) -> anyhow::Result<World> {
         gateway: None,
         executing: Arc::new(Semaphore::new(1)),
         caps: Caps::of(&config.caps, TimeZone::get(&config.server.timezone)?),
-        secrets: Secrets::of(&config.secrets()),
+        secrets: Secrets::of(&config.secrets())?,
         links: Links::to(&config.links.hosts, &config.server.public_url)?,
         live: Live::new(),
         traces: Traces::default(),
