@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{answer, host_with};
+use super::{answer, host_on};
+use crate::support::ground::Ground;
 
-#[tokio::test]
-async fn what_is_too_large_is_not_even_copied() {
-    let (_model, host) = host_with(&["bellows", "steady"]).await;
+pub(super) async fn what_is_too_large_is_not_even_copied(ground: Ground) {
+    let (_model, host) = host_on(ground, &["bellows", "steady"]).await;
     for (what, code, why) in [
         ("text", "limit_exceeded", "border = 192 KiB"),
         ("list", "limit_exceeded", "border = 192 KiB"),
@@ -23,9 +23,8 @@ async fn what_is_too_large_is_not_even_copied() {
     }
 }
 
-#[tokio::test]
-async fn nobody_signs_with_anothers_name() {
-    let (_model, host) = host_with(&["forges"]).await;
+pub(super) async fn nobody_signs_with_anothers_name(ground: Ground) {
+    let (_model, host) = host_on(ground, &["forges"]).await;
     let task = host.done(json!({ "target_agent": "forges" })).await;
     let told = answer(&task);
     assert!(!told.contains("WRITTEN") && told.ends_with("honest: true"), "{told}");

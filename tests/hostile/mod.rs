@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::fake::{Model, Order, Protocol};
 use crate::support::ground::{Ground, Store, on_both_grounds};
 use crate::support::{Host, Setup, guests, names};
+use border::{nobody_signs_with_anothers_name, what_is_too_large_is_not_even_copied};
 use handmade::handmade_ones_are_stopped_by_name;
 
 /// Guest, the error code that its task ends with, and what the message says.
@@ -98,7 +99,20 @@ async fn host_on(ground: Ground, ids: &[&str]) -> (Model, Host) {
     (model, host)
 }
 
-on_both_grounds![each_is_stopped_with_its_reason_and_the_neighbour_goes_on, handmade_ones_are_stopped_by_name];
+on_both_grounds![
+    each_is_stopped_with_its_reason_and_the_neighbour_goes_on,
+    handmade_ones_are_stopped_by_name,
+    what_is_too_large_is_not_even_copied,
+    nobody_signs_with_anothers_name,
+    no_path_leads_out_of_the_vault,
+    what_is_not_granted_is_refused_with_the_edit_that_would_allow_it,
+    a_sandbox_is_empty_and_its_time_and_chance_can_be_repeated,
+    a_journal_that_would_grow_too_large_ends_the_run,
+    a_task_replaces_and_extends_only_what_it_wrote,
+    a_note_keeps_its_tier_whoever_reads_it,
+    a_schema_that_does_not_compile_is_the_agents_mistake,
+    no_pattern_leads_around_the_grant,
+];
 
 #[test]
 fn every_guest_has_its_row() {
@@ -142,9 +156,8 @@ fn answer(task: &Value) -> &str {
     task["hops"][0]["outcome"]["text"].as_str().unwrap()
 }
 
-#[tokio::test]
-async fn no_path_leads_out_of_the_vault() {
-    let (_model, host) = host_with(&["climbs"]).await;
+async fn no_path_leads_out_of_the_vault(ground: Ground) {
+    let (_model, host) = host_on(ground, &["climbs"]).await;
     let (vault, outside) = (host.setup.vault(), host.setup.folder.path().join("outside"));
     std::fs::create_dir_all(&outside).unwrap();
     std::fs::write(outside.join("secret.md"), "treasure").unwrap();
@@ -170,10 +183,9 @@ async fn no_path_leads_out_of_the_vault() {
     assert_eq!(std::fs::read_to_string(outside.join("secret.md")).unwrap(), "treasure");
 }
 
-#[tokio::test]
-async fn what_is_not_granted_is_refused_with_the_edit_that_would_allow_it() {
-    let model = Model::start(Protocol::Ollama).await;
-    let setup = Setup::with(&model).and(
+async fn what_is_not_granted_is_refused_with_the_edit_that_would_allow_it(ground: Ground) {
+    let model = ground.model().await;
+    let setup = ground.setup(&model).await.and(
         "[grants.beyond]\nmodels = [\"local-p40\"]\nvault_read = [\"notes/*.md\"]\nvault_write = [\"inbox/drafts/note-*.md\"]\n",
     );
     let agents = guests::with(&["beyond"], setup.folder.path());
@@ -205,9 +217,8 @@ async fn what_is_not_granted_is_refused_with_the_edit_that_would_allow_it() {
     assert_eq!(rules.len(), 10);
 }
 
-#[tokio::test]
-async fn a_sandbox_is_empty_and_its_time_and_chance_can_be_repeated() {
-    let (_model, host) = host_with(&["peeks"]).await;
+async fn a_sandbox_is_empty_and_its_time_and_chance_can_be_repeated(ground: Ground) {
+    let (_model, host) = host_on(ground, &["peeks"]).await;
     let first = host.done(json!({ "target_agent": "peeks" })).await;
     let told = answer(&first);
     assert!(told.starts_with("variables 0 arguments 0 root false stood-still true from-brief true slept true random "), "{told}");
@@ -217,9 +228,8 @@ async fn a_sandbox_is_empty_and_its_time_and_chance_can_be_repeated() {
     assert_ne!(answer(&second), told, "another task has other randomness");
 }
 
-#[tokio::test]
-async fn a_journal_that_would_grow_too_large_ends_the_run() {
-    let (_model, host) = host_with(&["greedy"]).await;
+async fn a_journal_that_would_grow_too_large_ends_the_run(ground: Ground) {
+    let (_model, host) = host_on(ground, &["greedy"]).await;
     let id = host.submit(json!({ "target_agent": "greedy" })).await;
     let task = host.task(&id, "failed").await;
     assert_eq!(task["error"]["code"], "limit_exceeded");
@@ -227,9 +237,8 @@ async fn a_journal_that_would_grow_too_large_ends_the_run() {
     assert_eq!(host.notes("inbox/drafts"), Vec::<String>::new(), "nothing was written");
 }
 
-#[tokio::test]
-async fn a_task_replaces_and_extends_only_what_it_wrote() {
-    let (_model, host) = host_with(&["appends"]).await;
+async fn a_task_replaces_and_extends_only_what_it_wrote(ground: Ground) {
+    let (_model, host) = host_on(ground, &["appends"]).await;
     std::fs::create_dir_all(host.setup.vault().join("notes")).unwrap();
     std::fs::write(host.setup.vault().join("notes/theirs.md"), "their own words").unwrap();
     let task = host.done(json!({ "target_agent": "appends" })).await;
@@ -244,9 +253,8 @@ async fn a_task_replaces_and_extends_only_what_it_wrote() {
     assert_eq!(host.note("notes/theirs.md"), "their own words");
 }
 
-#[tokio::test]
-async fn a_note_keeps_its_tier_whoever_reads_it() {
-    let (_model, host) = host_with(&["readers"]).await;
+async fn a_note_keeps_its_tier_whoever_reads_it(ground: Ground) {
+    let (_model, host) = host_on(ground, &["readers"]).await;
     std::fs::write(host.setup.vault().join("secret.md"), "---\ntier: restricted\n---\nthe treasure is under the larch\n").unwrap();
     std::fs::write(host.setup.vault().join("plain.md"), "no gold here\n").unwrap();
     let task = host.done(json!({ "target_agent": "readers", "content": "secret.md", "data_tier": "public" })).await;
@@ -263,9 +271,8 @@ async fn a_note_keeps_its_tier_whoever_reads_it() {
     assert_eq!(task["label"], "internal");
 }
 
-#[tokio::test]
-async fn a_schema_that_does_not_compile_is_the_agents_mistake() {
-    let (model, host) = host_with(&["misshapes"]).await;
+async fn a_schema_that_does_not_compile_is_the_agents_mistake(ground: Ground) {
+    let (model, host) = host_on(ground, &["misshapes"]).await;
     let task = host.done(json!({ "target_agent": "misshapes" })).await;
     let told: Vec<&str> = answer(&task).lines().collect();
     for (line, why) in
@@ -281,10 +288,9 @@ async fn a_schema_that_does_not_compile_is_the_agents_mistake() {
     assert_eq!(model.heard().len(), 1, "only the reporter was served");
 }
 
-#[tokio::test]
-async fn no_pattern_leads_around_the_grant() {
-    let model = Model::start(Protocol::Ollama).await;
-    let setup = Setup::with(&model).and("[grants.detours]\nvault_read = [\"**\"]\n");
+async fn no_pattern_leads_around_the_grant(ground: Ground) {
+    let model = ground.model().await;
+    let setup = ground.setup(&model).await.and("[grants.detours]\nvault_read = [\"**\"]\n");
     let agents = guests::with(&["detours"], setup.folder.path());
     let vault = setup.vault();
     for folder in ["notes/.git", "private", ".obsidian"] {
