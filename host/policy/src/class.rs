@@ -338,6 +338,7 @@ mod tests {
             (Some(rule(A)), silent, false, A, true, A, Why::Rule),
             (Some(rule(A)), writes, false, A, false, B, Why::Annotation),
             (Some(rule(B)), reads, false, A, false, B, Why::Rule),
+            (Some(rule(B)), writes, false, A, false, B, Why::Rule),
             (Some(rule(B)), reads, true, A, false, B, Why::Rule),
             (Some(rule(B)), destroys, false, A, false, D, Why::Annotation),
             (Some(undone(B)), destroys, false, A, false, C, Why::Annotation),
