@@ -20,7 +20,7 @@ use crate::markup::Links;
 use crate::metrics;
 use crate::router::Router;
 use crate::runtime::engine::{self, Cache, Compiler, Size};
-use crate::store::{Db, revoked};
+use crate::store::Db;
 use crate::surface::{self, State};
 use crate::telemetry::trace::Traces;
 use crate::vault::Vault;
@@ -43,7 +43,7 @@ impl House {
         let vault = Vault::open(&config.vault)?;
         let (engine, cache) = sandbox(&config)?;
         let config = Arc::new(config);
-        let fleet = Arc::new(Fleet::load(&engine, &cache, &config, &db, revoked::all(&db).await?).await?);
+        let fleet = Arc::new(Fleet::load(&engine, &cache, &config, &db).await?);
         let tools = config.mcp.iter().map(|mcp| mcp.url.as_str());
         let collector = std::iter::once(config.telemetry.otlp_endpoint.as_str());
         let urls = config.inference.groups.values().map(|group| group.url.as_str()).chain(collector).chain(tools);

@@ -104,13 +104,7 @@ impl Fleet {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn load(
-        engine: &Engine,
-        cache: &Cache,
-        config: &Arc<Config>,
-        db: &Db,
-        revoked: Vec<Revoked>,
-    ) -> Result<Self, StoreError> {
+    pub async fn load(engine: &Engine, cache: &Cache, config: &Arc<Config>, db: &Db) -> Result<Self, StoreError> {
         let fleet = Self {
             db: db.clone(),
             engine: engine.clone(),
@@ -120,7 +114,7 @@ impl Fleet {
             files: tokio::sync::Mutex::default(),
             missing: Mutex::default(),
             former: Mutex::default(),
-            revoked: RwLock::new(by_digest(revoked)),
+            revoked: RwLock::default(),
         };
         fleet.look(reload::Why::Start).await?;
         Ok(fleet)

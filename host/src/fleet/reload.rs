@@ -228,7 +228,8 @@ fn set_back(agent: &str, serves: &str, holds: &str) -> String {
 /// What is told of a file whose agent should be served by a component that cannot be had.
 fn unavailable(agent: &str, due: &str, holds: &str) -> String {
     format!(
-        "component {due} should serve as `{agent}`, since the database says so, and may not or is not kept any more (the log says          why): `host agents rollback {agent} {holds}` lets the file's serve, and so does changing it"
+        "component {due} should serve as `{agent}`, since the database says so, and may not or is not kept any more (the log says \
+         why): `host agents rollback {agent} {holds}` lets the file's serve, and so does changing it"
     )
 }
 

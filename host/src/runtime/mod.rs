@@ -30,6 +30,7 @@ pub use describe::describe;
 
 /// How long a resumed run may compute until it is where it was, in milliseconds; longer only if it could take longer live.
 const REPLAY_CPU_MS: u64 = 10_000;
+
 /// A component that is ready to run: checked, compiled, linked to what it was granted.
 #[derive(Clone)]
 pub struct Ready {
