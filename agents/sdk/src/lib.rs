@@ -11,6 +11,11 @@
 //!
 //! Everything that an agent can reach is in here; nothing else is linked.
 
+pub mod errand;
+pub mod finding;
+pub mod offer;
+pub mod react;
+pub mod seen;
 pub mod structured;
 pub mod toolbox;
 
@@ -29,9 +34,13 @@ pub mod bindings {
 pub use bindings::exports::homeaiops::agent::agent::{Answer, Guest, Handoff, Limits, Manifest, Outcome, Rejection, Wants};
 pub use bindings::homeaiops::agent::log;
 pub use bindings::homeaiops::agent::types::{ActionClass, Brief, Citation, Colleague, Error, Handed, Task, Tier};
-pub use bindings::homeaiops::agent::{model, vault};
+pub use bindings::homeaiops::agent::{approvals, model, vault};
+pub use errand::{Class, Errand};
+pub use finding::Report;
 #[doc(hidden)]
 pub use homeaiops_sdk_macros::agent_toml;
+pub use react::Looking;
+pub use seen::{Cite, Seen};
 pub use structured::{Failure, Prompt};
 
 // As in `agent!`, for the SDKs of two checkouts.

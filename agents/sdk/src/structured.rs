@@ -21,6 +21,15 @@ pub struct Prompt<'a> {
     pub temperature: f32,
 }
 
+/// What asking has taken so far, for those who must leave something for later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Host calls.
+    pub calls: u32,
+    /// Tokens that models wrote.
+    pub output_tokens: u64,
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
@@ -43,11 +52,23 @@ impl Prompt<'_> {
     /// # Errors
     /// [`Failure`], after one repair round.
     pub fn fill<T: JsonSchema + DeserializeOwned>(&self, narrow: impl FnOnce(&mut Value)) -> Result<T, Failure> {
+        self.fill_counted(narrow, &mut Spent::default())
+    }
+
+    /// The same; `spent` grows by what it took, also if nothing came of it.
+    ///
+    /// # Errors
+    /// [`Failure`], after one repair round.
+    pub fn fill_counted<T: JsonSchema + DeserializeOwned>(
+        &self,
+        narrow: impl FnOnce(&mut Value),
+        spent: &mut Spent,
+    ) -> Result<T, Failure> {
         let mut schema = schemars::schema_for!(T).to_value();
         narrow(&mut schema);
         bounded(&schema, "")?;
         let mut messages = vec![message(Role::System, self.me.manifest.persona.clone()), message(Role::User, self.text.clone())];
-        let first = self.complete(&messages, &schema)?;
+        let first = self.complete(&messages, &schema, spent)?;
         let why = match read::<T>(&first) {
             Ok(value) => return Ok(value),
             Err(why) => why,
@@ -57,11 +78,11 @@ impl Prompt<'_> {
             Role::User,
             format!("That does not fit: {why}. Answer again with the JSON object only, complete and within every length."),
         ));
-        let second = self.complete(&messages, &schema)?;
+        let second = self.complete(&messages, &schema, spent)?;
         read(&second).map_err(|why| Failure::Unusable { why, said: excerpt(&second.text) })
     }
 
-    fn complete(&self, messages: &[Message], schema: &Value) -> Result<Reply, Failure> {
+    fn complete(&self, messages: &[Message], schema: &Value, spent: &mut Spent) -> Result<Reply, Failure> {
         let request = Request {
             group: self.me.group().to_owned(),
             messages: messages.to_vec(),
@@ -71,7 +92,10 @@ impl Prompt<'_> {
             max_output_tokens: self.max_output_tokens,
             extra: Vec::new(),
         };
-        model::complete(&request).map_err(Failure::Refused)
+        spent.calls = spent.calls.saturating_add(1);
+        let reply = model::complete(&request).map_err(Failure::Refused)?;
+        spent.output_tokens = spent.output_tokens.saturating_add(reply.usage.output);
+        Ok(reply)
     }
 }
 

@@ -27,6 +27,31 @@ pub fn action(tool: &str, arguments: &impl Serialize, why: &str) -> Result<Actio
     Ok(Action { tool: tool.to_owned(), arguments, why: why.to_owned(), undo: None })
 }
 
+/// The same call, with how it would be undone: those who are asked to approve it read it as the agent's claim.
+#[must_use]
+pub fn undone_by(mut action: Action, undo: Option<String>) -> Action {
+    action.undo = undo;
+    action
+}
+
+/// Makes one call that was written before.
+///
+/// # Errors
+/// The refusal, or why it could not be called.
+pub fn make(action: &Action) -> Result<Observation, Error> {
+    tools::call(action)
+}
+
+/// Makes one call that must not bother anybody: if it needs an approval, it is refused instead.
+///
+/// # Errors
+/// The refusal, or why it could not be called.
+pub fn make_unasked(action: &Action) -> Result<Observation, Error> {
+    // A call among several is never asked for: so this one is a batch of its own.
+    let nothing = || Err(Error::Failed(format!("the host did not answer the call of `{}`", action.tool)));
+    tools::call_all(std::slice::from_ref(action)).pop().unwrap_or_else(nothing)
+}
+
 /// Calls one tool.
 ///
 /// # Errors

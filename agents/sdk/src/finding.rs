@@ -1,0 +1,184 @@
+//! What an operator's work comes to: a file in the vault, an answer that starts with its summary, and, if there is an exact call to
+//! make, the hand-over to the agent that makes it.
+//!
+//! Must never lose a finding: if the file cannot be written, or nobody can make the call, the answer still says everything.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::errand::{Check, Class, Errand, Proposed, RUNNER};
+use crate::seen::{Cite, Seen, start};
+use crate::{Answer, Brief, Citation, Failure, Handed, Handoff, Outcome, said, vault};
+
+/// Most characters of what a former hop hands over that an operator reads.
+const MOST_HANDED: usize = 2000;
+/// Characters of what was seen that an answer without a finding tells.
+const MOST_TOLD: usize = 6000;
+
+/// A finding, ready to be filed.
+pub struct Report<'a> {
+    /// The task.
+    pub brief: &'a Brief,
+    /// What it rests on.
+    pub seen: &'a Seen,
+    /// What the claims cite.
+    pub cites: &'a [Cite],
+    /// Where the file goes.
+    pub path: String,
+    /// Keys and YAML values of its front matter: [`yaml`].
+    pub front_matter: Vec<(String, String)>,
+    /// The point of it.
+    pub summary: &'a str,
+    /// The file, in Markdown.
+    pub body: String,
+    /// The finding, as JSON.
+    pub data: Value,
+    /// The call to make: if the finding is meant for [`RUNNER`].
+    pub errand: Option<Result<Errand, String>>,
+}
+
+impl Report<'_> {
+    /// Writes the file, and hands the call over or answers.
+    #[must_use]
+    pub fn filed(self) -> Outcome {
+        let mut citations = self.seen.citations(self.cites);
+        let mut notes: Vec<String> = self.seen.shortcoming().into_iter().collect();
+        let mut wrote = Vec::new();
+        match vault::write(&self.path, &self.front_matter, &self.body) {
+            Ok(reference) => {
+                let claim = "wrote the finding".to_owned();
+                citations.push(Citation { ref_: reference, subject: self.path.clone(), claim });
+                wrote.push(self.path.clone());
+            }
+            Err(error) => notes.push(format!("The finding was not written to {}: {}", self.path, said(&error))),
+        }
+        let is_colleague = self.brief.colleagues.iter().any(|colleague| colleague.id == RUNNER);
+        match self.errand {
+            Some(Ok(errand)) if is_colleague => {
+                let errand = Errand { finding_path: wrote.first().cloned(), ..errand };
+                let text = told(&notes, self.summary, &self.body);
+                return handed_over(&errand, text, citations);
+            }
+            Some(Ok(errand)) => {
+                notes.push(format!(
+                    "`{}` is proposed and nobody was there to make the call: `{RUNNER}` is not loaded",
+                    errand.call.tool
+                ));
+            }
+            Some(Err(why)) => notes.push(format!("Nothing was handed to `{RUNNER}`: {why}")),
+            None => {}
+        }
+        let text = told(&notes, self.summary, &self.body);
+        Outcome::Answer(Answer { text, data: Some(self.data.to_string()), citations, wrote })
+    }
+}
+
+fn handed_over(errand: &Errand, text: String, citations: Vec<Citation>) -> Outcome {
+    let why = if errand.call.why.is_empty() { format!("to call `{}`", errand.call.tool) } else { errand.call.why.clone() };
+    // An errand is plain JSON: writing it does not fail.
+    let data = Some(serde_json::json!(errand).to_string());
+    Outcome::Handoff(Handoff { to: RUNNER.to_owned(), why, text, data, citations })
+}
+
+/// That nothing was looked at comes first; then the summary, other shortcomings, and the whole.
+fn told(notes: &[String], summary: &str, body: &str) -> String {
+    let (first, rest): (Vec<&String>, Vec<&String>) = notes.iter().partition(|note| note.starts_with("Nothing was looked at"));
+    let mut text = String::new();
+    for part in first.into_iter().map(String::as_str).chain([summary.trim()]).chain(rest.into_iter().map(String::as_str)) {
+        if !part.is_empty() {
+            text.push_str(part);
+            text.push_str("\n\n");
+        }
+    }
+    text.push_str(body.trim());
+    text
+}
+
+/// The answer if the model gave none: what was looked at is not lost.
+#[must_use]
+pub fn without(failure: &Failure, seen: &Seen) -> Outcome {
+    let mut text = String::new();
+    if let Some(shortcoming) = seen.shortcoming().filter(|_| !seen.saw_anything()) {
+        text.push_str(&format!("{shortcoming}\n\n"));
+    }
+    text.push_str(&format!("No finding was written: {failure}"));
+    if !seen.looks.is_empty() {
+        text.push_str(&format!("\n\nThis was looked at:\n\n```\n{}```", seen.told(MOST_TOLD).replace("```", "'''")));
+    }
+    Outcome::Answer(Answer { text, data: None, citations: Vec::new(), wrote: Vec::new() })
+}
+
+/// The errand of a finding that is meant for [`RUNNER`].
+///
+/// # Errors
+/// If the model wrote no call, or one that is not exact.
+pub fn errand(call: Option<&Proposed>, verify: Option<&Check>, class: Class) -> Result<Errand, String> {
+    let call = call.ok_or("the finding names no exact call")?;
+    Errand::proposed(call, verify, class)
+}
+
+/// The request as an operator reads it: what was asked, and what former hops make of it.
+#[must_use]
+pub fn question(brief: &Brief) -> String {
+    let handed = |handed: &Handed| format!("\n\nFROM {}:\n{}", handed.agent, start(&handed.text, MOST_HANDED));
+    let skipped = brief.handed.len().saturating_sub(3);
+    let former: String = brief.handed.iter().skip(skipped).map(handed).collect();
+    format!("{}{former}", brief.task.content)
+}
+
+/// A YAML value: every JSON scalar is one.
+#[must_use]
+pub fn yaml(value: &impl Serialize) -> String {
+    serde_json::json!(value).to_string()
+}
+
+/// Pairs as front matter wants them.
+#[must_use]
+pub fn front_matter<const N: usize>(pairs: [(&str, String); N]) -> Vec<(String, String)> {
+    pairs.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+/// A heading and what stands below it; `None.` where nothing does.
+pub fn section(body: &mut String, heading: &str, text: &str) {
+    let text = text.trim();
+    // Writing to a string does not fail.
+    let _ = write!(body, "\n## {heading}\n\n{}\n", if text.is_empty() { "None." } else { text });
+}
+
+/// The same, verbatim: a fence that the text cannot end.
+pub fn verbatim(body: &mut String, heading: &str, text: &str) {
+    let text = text.trim();
+    if text.is_empty() {
+        return section(body, heading, "");
+    }
+    section(body, heading, &format!("```\n{}\n```", text.replace("```", "'''")));
+}
+
+/// A list of lines.
+#[must_use]
+pub fn list(items: &[String]) -> String {
+    items.iter().map(|item| format!("- {}\n", item.trim())).collect()
+}
+
+/// The proposed call and the look that verifies it, as people read them.
+pub fn calls(body: &mut String, call: Option<&Proposed>, verify: Option<&Check>) {
+    if let Some(call) = call {
+        verbatim(body, "Call", &format!("{} {}", call.tool, call.arguments));
+    }
+    if let Some(verify) = verify {
+        verbatim(body, "Verification", &format!("{} {}", verify.tool, verify.arguments));
+    }
+}
+
+/// The looks that were made, and what each claim rests on.
+pub fn evidence(body: &mut String, seen: &Seen, cites: &[Cite]) {
+    let claims = cites.iter().map(|cite| format!("- [{}] {}: {}\n", cite.reference, cite.subject, cite.claim));
+    let looks = seen.looks.iter().map(|look| {
+        let reference = look.reference.as_deref().unwrap_or("refused");
+        format!("- [{reference}] looked with `{}` at `{}`\n", look.tool, look.arguments.replace('`', "'"))
+    });
+    let text: String = claims.chain(looks).collect();
+    section(body, "Evidence", &text);
+}
