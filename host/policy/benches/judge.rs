@@ -48,9 +48,7 @@ fn judge(criterion: &mut Criterion) {
     });
     criterion.bench_function("tools.call, the last of 64 patterns", |bencher| {
         let arguments = serde_json::Value::Null;
-        let call = || {
-            (ToolCall { tool: "server63_search".into(), arguments: arguments.clone(), batched: false, hints: None }, destination())
-        };
+        let call = || (ToolCall::new("server63_search", arguments.clone()), destination());
         let judged =
             |(call, destination)| within(&grant, black_box(call)).and_then(|allowed| cleared(allowed, label, destination)).is_ok();
         bencher.iter_batched(call, judged, criterion::BatchSize::SmallInput);

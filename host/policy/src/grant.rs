@@ -23,6 +23,7 @@ pub struct Grant {
     local_only: bool,
     limits: Limits,
     usd_per_task: Option<f64>,
+    asks_people: bool,
 }
 
 /// A list wanted by the manifest and the operator's for the same key: both must cover.
@@ -97,6 +98,7 @@ impl Grant {
                 local_only: manifest.local_only,
                 limits: manifest.limits,
                 usd_per_task: ceiling.cost_usd_per_task,
+                asks_people: wants.approvals && ceiling.approvals,
             }),
             _ => Err(complaints),
         }
@@ -108,6 +110,28 @@ impl Grant {
     /// [`Denied`] with the smallest edit.
     pub fn asks_model(&self, group: &str) -> Result<(), Denied> {
         self.check(&self.models, group)
+    }
+
+    /// Whether it may ask a person.
+    ///
+    /// # Errors
+    /// [`Denied`] with the smallest edit.
+    pub fn asks(&self) -> Result<(), Denied> {
+        if self.asks_people {
+            return Ok(());
+        }
+        Err(Denied {
+            rule: "approvals",
+            said: format!("`{}` may not ask people", self.agent),
+            at: self.at.clone(),
+            hint: format!("set approvals = true in {}, and `approvals` of `wants` in agent.toml", self.at),
+        })
+    }
+
+    /// The patterns of tools that it asks for.
+    #[must_use]
+    pub fn tools(&self) -> Vec<&str> {
+        self.tools.wanted.texts().iter().map(String::as_str).collect()
     }
 
     /// Whether it may call that tool.
@@ -395,6 +419,11 @@ pub(crate) mod tests {
         }
         assert!(complaints(&wishes("none", true), MemoryGrant::None, false).contains("add `approvals = true` to here"));
         assert_eq!(complaints(&wishes("none", true), MemoryGrant::None, true), "");
+        let asks = |approvals| {
+            let ceiling = Ceiling { approvals: true, ..Ceiling::default() };
+            Grant::effective(&wishes("none", approvals), &ceiling, &LIMITS, "here").unwrap().asks()
+        };
+        assert!(asks(true).is_ok() && asks(false).is_err_and(|denied| denied.rule == "approvals"));
     }
 
     #[test]
@@ -403,14 +432,6 @@ pub(crate) mod tests {
         let complaints = Grant::effective(&manifest("scout", Wants::default()), &Ceiling::default(), &low, "here")
             .expect_err("60 s is above 10 s");
         assert!(complaints[0].contains("limits.wall_s = 60 is above the ceiling 10"), "{complaints:?}");
-    }
-
-    #[test]
-    fn a_manifest_without_a_limit_is_incomplete() {
-        let mut bare = manifest("scout", Wants::default());
-        assert_eq!(bare.complaints(), Vec::<String>::new());
-        bare.limits.cpu_ms = 0;
-        assert!(bare.complaints()[0].contains("limits.cpu_ms is missing"));
     }
 
     proptest! {

@@ -14,9 +14,13 @@ pub mod grant;
 
 pub mod class;
 
+pub mod approval;
+
 pub mod denied;
 
 pub mod route;
+
+pub mod evidence;
 
 pub mod next;
 

@@ -260,6 +260,14 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_without_a_limit_is_incomplete() {
+        let mut bare = crate::grant::tests::manifest("scout", Wants::default());
+        assert_eq!(bare.complaints(), Vec::<String>::new());
+        bare.limits.cpu_ms = 0;
+        assert!(bare.complaints()[0].contains("limits.cpu_ms is missing"));
+    }
+
+    #[test]
     fn what_is_asked_is_a_ceiling_and_the_rest_stays_the_operators() {
         let one = |text: &str| vec![text.to_owned()];
         let wants = Wants {

@@ -185,8 +185,14 @@ words! {
 }
 
 words! {
-    /// What a person says of a call that may or may not have happened.
+    /// What a person says to a question: to one before a call the first three, of a call that may or may not have happened the others.
     Reaction {
+        /// The call may be made.
+        Approve = "approve",
+        /// It may not.
+        Reject = "reject",
+        /// Ask again later.
+        Defer = "defer",
         /// Make it again: twice does no harm.
         Retry = "retry",
         /// It has happened, and this is what it answered.

@@ -4,15 +4,15 @@
 //! trusts it; the agent's manifest sets a floor; the highest wins. A tool that nobody says anything about is C, and C that no rule
 //! can undo is D.
 
-use std::collections::BTreeMap;
+mod rule;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::call::Effect;
 use crate::denied::Denied;
-use crate::pattern::{BadPattern, Patterns};
-use crate::tier::{Clearance, Tier};
+
+pub(crate) use rule::Calls;
+pub use rule::{Rule, Rules, Undo};
 
 /// What a call may do to the world. Ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,103 +49,6 @@ impl Class {
     #[must_use]
     pub fn is_free(self) -> bool {
         self <= Self::B
-    }
-}
-
-/// `[[mcp.rules]]`: what the operator says of tools.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    /// Pattern of tools.
-    pub tools: String,
-    /// JSON pointer → patterns, one of which the argument there must match. A rule with arguments knows more than an annotation.
-    #[serde(default)]
-    pub args: BTreeMap<String, Vec<String>>,
-    /// Their class.
-    pub class: Class,
-    /// How such a call is undone: what makes a C a C.
-    #[serde(default)]
-    pub undo: Option<Undo>,
-    /// Whether their results may lie: a run that has read them may not do B without being asked.
-    #[serde(default = "yes")]
-    pub untrusted: bool,
-    /// Tier of their results.
-    #[serde(default = "internal")]
-    pub tier: Tier,
-    /// Highest label that their arguments may carry.
-    #[serde(default = "cleared_internal")]
-    pub clearance: Clearance,
-    /// Whether their receiver does the same call only once, by its key or by its nature.
-    #[serde(default)]
-    pub idempotent: bool,
-}
-
-/// A call that undoes another.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Undo {
-    /// Its tool.
-    pub tool: String,
-    /// Its arguments.
-    #[serde(default)]
-    pub args: serde_json::Map<String, Value>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn internal() -> Tier {
-    Tier::Internal
-}
-
-fn cleared_internal() -> Clearance {
-    Clearance(Tier::Internal)
-}
-
-/// The operator's rules, compiled.
-#[derive(Clone, Debug, Default)]
-pub struct Rules(Vec<Compiled>);
-
-#[derive(Clone, Debug)]
-struct Compiled {
-    rule: Rule,
-    tools: Patterns,
-    args: Vec<(String, Patterns)>,
-}
-
-impl Rules {
-    /// Compiles them, in their order.
-    ///
-    /// # Errors
-    /// [`BadPattern`] names the first that does not parse.
-    pub fn compile(rules: &[Rule]) -> Result<Self, BadPattern> {
-        let compiled = |rule: &Rule| {
-            let tools = Patterns::compile(std::slice::from_ref(&rule.tools))?;
-            let args = rule.args.iter().map(|(at, globs)| Ok((at.clone(), Patterns::compile(globs)?)));
-            Ok(Compiled { rule: rule.clone(), tools, args: args.collect::<Result<_, _>>()? })
-        };
-        Ok(Self(rules.iter().map(compiled).collect::<Result<_, _>>()?))
-    }
-
-    /// The first that matches the tool and its arguments.
-    #[must_use]
-    pub fn of(&self, tool: &str, arguments: &Value) -> Option<&Rule> {
-        let matches = |one: &&Compiled| {
-            let allowed = |(at, globs): &(String, Patterns)| arguments.pointer(at).is_some_and(|value| fits(globs, value));
-            one.tools.covers(tool) && one.args.iter().all(allowed)
-        };
-        self.0.iter().find(matches).map(|one| &one.rule)
-    }
-}
-
-/// Whether an argument matches: all of a list, and never a list of nothing.
-fn fits(globs: &Patterns, value: &Value) -> bool {
-    match value {
-        Value::String(text) => globs.covers(text),
-        Value::Number(_) | Value::Bool(_) => globs.covers(&value.to_string()),
-        Value::Array(all) => !all.is_empty() && all.iter().all(|one| !one.is_array() && fits(globs, one)),
-        Value::Null | Value::Object(_) => false,
     }
 }
 
@@ -187,6 +90,8 @@ pub struct Facts<'r> {
     pub floor: Class,
     /// Whether the run has read what may lie.
     pub tainted: bool,
+    /// Whether the rule says how these very arguments are undone.
+    pub undoes: bool,
 }
 
 /// Why a call has its class.
@@ -216,6 +121,12 @@ pub struct Judged {
 }
 
 impl Facts<'_> {
+    /// The same of a run that has read nothing that may lie.
+    #[must_use]
+    pub fn untainted(self) -> Self {
+        Self { tainted: false, ..self }
+    }
+
     /// The class: the highest of what rule, annotation and floor say.
     #[must_use]
     pub fn judge(&self) -> Judged {
@@ -236,7 +147,7 @@ impl Facts<'_> {
         if class == Class::B && self.tainted {
             (class, why) = (Class::C, Why::Tainted);
         }
-        let no_undo = class == Class::C && self.rule.is_none_or(|rule| rule.undo.is_none());
+        let no_undo = class == Class::C && !self.undoes;
         if no_undo {
             class = Class::D;
         }
@@ -260,47 +171,56 @@ impl Facts<'_> {
         }
     }
 
-    /// The refusal of a call that would need an approval, `rule` being the refusal's short word; `file` is where rules are written.
+    /// Why a call of that tool by that agent has its class, as a sentence.
+    #[must_use]
+    pub fn because(&self, tool: &str, agent: &str) -> String {
+        let judged = self.judge();
+        let because = match judged.why {
+            Why::Rule => format!("the rule for `{}` says so", self.rule.map_or(tool, |rule| &rule.tools)),
+            Why::Annotation => "its server says that it destroys".to_owned(),
+            Why::Unknown => "no rule says anything about it".to_owned(),
+            Why::Floor => format!("`{agent}` has that floor"),
+            Why::Tainted => "the run has read what may lie, which lifts B to C".to_owned(),
+        };
+        let undo = if judged.no_undo { ", and no rule says how to undo it" } else { "" };
+        format!("{because}{undo}")
+    }
+
+    /// The refusal of a call that needs a person's consent where nobody can be asked, `rule` being the refusal's short word; `file` is
+    /// where rules are written.
     #[must_use]
     pub fn refused(&self, rule: &'static str, tool: &str, agent: &str, file: &str) -> Denied {
         let judged = self.judge();
         let rules = format!("[[mcp.rules]] in {file}");
         let entry = |more: &str| format!("add to {file}: [[mcp.rules]] tools = \"{tool}\"{more} class = \"B\"");
-        let (because, at, hint) = match judged.why {
+        let (at, hint) = match judged.why {
             Why::Rule => {
                 let tools = self.rule.map_or(tool, |rule| &rule.tools);
-                let hint = format!("set class = \"B\" in the [[mcp.rules]] entry for `{tools}` in {file}, if it is harmless");
-                (format!("the rule for `{tools}` says so"), rules, hint)
+                (rules, format!("set class = \"B\" in the [[mcp.rules]] entry for `{tools}` in {file}, if it is harmless"))
             }
-            Why::Annotation => {
-                let hint = entry(", args = { \"/…\" = […] } for the arguments that are harmless,");
-                ("its server says that it destroys".to_owned(), rules, hint)
-            }
-            Why::Unknown => {
-                let hint = format!("{} if it is easily undone (\"A\" if it only looks)", entry(","));
-                ("no rule says anything about it".to_owned(), rules, hint)
-            }
-            Why::Floor => {
-                let at = format!("`class-floor` in agent.toml of {agent}");
-                (format!("`{agent}` has that floor"), at, "lower `class-floor` to \"b\" there".to_owned())
-            }
+            Why::Annotation => (rules, entry(", args = { \"/…\" = […] } for the arguments that are harmless,")),
+            Why::Unknown => (rules, format!("{} if it is easily undone (\"A\" if it only looks)", entry(","))),
+            Why::Floor => (format!("`class-floor` in agent.toml of {agent}"), "lower `class-floor` to \"b\" there".to_owned()),
             Why::Tainted => {
                 let hint = format!(
                     "set untrusted = false in the [[mcp.rules]] entry in {file} of what it has read, if that can be believed"
                 );
-                ("the run has read what may lie, which lifts B to C".to_owned(), rules, hint)
+                (rules, hint)
             }
         };
-        let undo = if judged.no_undo { ", and no rule says how to undo it" } else { "" };
         let class = judged.class.as_str();
-        let said = format!("`{tool}` is class {class} here: {because}{undo}; approvals are not served by this version");
+        let words = if judged.class == Class::D { "two people's words" } else { "a person's word" };
+        let said = format!("`{tool}` is class {class} here: {}; it needs {words}", self.because(tool, agent));
         Denied { rule, said, at, hint }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::tier::{Clearance, Tier};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -318,6 +238,11 @@ mod tests {
 
     fn hints(read_only: Option<bool>, destructive: Option<bool>) -> Hints {
         Hints { read_only, destructive, idempotent: None }
+    }
+
+    fn facts(rule: Option<&Rule>, hints: Hints, trusted: bool, floor: Class, tainted: bool) -> Facts<'_> {
+        let undoes = rule.is_some_and(|rule| rule.undo.is_some());
+        Facts { rule, hints, trusted, floor, tainted, undoes }
     }
 
     #[test]
@@ -353,7 +278,7 @@ mod tests {
             (Some(undone(B)), silent, false, C, false, C, Why::Floor),
             (Some(rule(B)), silent, false, D, false, D, Why::Floor),
         ] {
-            let judged = Facts { rule: rule.as_ref(), hints, trusted, floor, tainted }.judge();
+            let judged = facts(rule.as_ref(), hints, trusted, floor, tainted).judge();
             assert_eq!((judged.class, judged.why), (class, why), "{rule:?} {hints:?} {trusted} {floor:?} {tainted}");
         }
     }
@@ -372,22 +297,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_matches_tool_and_arguments_wins() {
-        let rules = Rules::compile(&[with_args(Class::B), rule(Class::D)]).expect("the patterns parse");
-        let of = |tool: &str, arguments: Value| rules.of(tool, &arguments).map(|rule| rule.class);
-        assert_eq!(of("ha_call", json!({ "domain": "light" })), Some(Class::B));
-        assert_eq!(of("ha_call", json!({ "domain": ["light", "scenes"] })), Some(Class::B));
-        for other in
-            [json!({ "domain": "lock" }), json!({ "domain": ["light", "lock"] }), json!({ "domain": [] }), json!({}), json!(null)]
-        {
-            assert_eq!(of("ha_call", other.clone()), Some(Class::D), "{other}");
-        }
-        assert_eq!(of("other", json!({ "domain": "light" })), None);
-    }
-
-    #[test]
     fn what_a_crash_means_follows_from_rules_and_trusted_annotations_only() {
-        let facts = |rule, hints, trusted| Facts { rule, hints, trusted, floor: Class::A, tainted: false }.effect();
+        let facts = |rule, hints, trusted| Facts { rule, hints, trusted, floor: Class::A, tainted: false, undoes: false }.effect();
         let (reads, again) = (hints(Some(true), None), Hints { idempotent: Some(true), ..Hints::default() });
         let (looks, writes) = (rule(Class::A), rule(Class::B));
         let idempotent = Rule { idempotent: true, ..rule(Class::B) };
@@ -404,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_class_reason_and_the_edit_that_lowers_it() {
-        let unknown = Facts { rule: None, hints: Hints::default(), trusted: false, floor: Class::A, tainted: false };
+        let unknown = Facts { rule: None, hints: Hints::default(), trusted: false, floor: Class::A, tainted: false, undoes: false };
         let denied = unknown.refused("approval_needed", "wipe", "scout", "host.toml");
         assert!(
             denied.said.starts_with("`wipe` is class D here: no rule says anything about it, and no rule says how"),
@@ -433,7 +344,7 @@ mod tests {
         ) {
             let rule = of.map(|class| if undo { undone(class) } else { rule(class) });
             let said = Hints { read_only, destructive, idempotent: None };
-            let bare = Facts { rule: rule.as_ref(), hints: Hints::default(), trusted: false, floor: Class::A, tainted: false };
+            let bare = facts(rule.as_ref(), Hints::default(), false, Class::A, false);
             let all = Facts { hints: said, floor, tainted, ..bare };
             prop_assert!(all.judge().class >= bare.judge().class);
             prop_assert!(all.judge().class >= floor);

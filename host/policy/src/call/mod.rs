@@ -3,10 +3,13 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::class::Hints;
 use crate::denied::Denied;
 use crate::grant::Grant;
 use crate::task::words;
+
+mod tools;
+
+pub use tools::{Propose, ToolCall, ToolMatching, ToolSearch};
 
 /// A call that passes through the host's one path.
 pub trait Call: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
@@ -108,66 +111,6 @@ impl Call for Embed {
 
     fn within(&self, grant: &Grant) -> Result<(), Denied> {
         grant.asks_model(&self.group)
-    }
-}
-
-/// `tools.call`. The arguments are canonical (RFC 8785): what is judged here is what is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// Which tool.
-    pub tool: String,
-    /// An object that its schema allows.
-    pub arguments: serde_json::Value,
-    /// Whether it is one of several made at once, where nobody can be asked in between.
-    #[serde(skip)]
-    pub batched: bool,
-    /// What its server says of the tool, as it was known when the call was judged; `None` if there is no such tool.
-    #[serde(skip)]
-    pub hints: Option<Hints>,
-}
-
-impl Call for ToolCall {
-    const KIND: &'static str = "tools.call";
-
-    fn within(&self, grant: &Grant) -> Result<(), Denied> {
-        grant.uses(&self.tool)
-    }
-
-    fn beside(&mut self, original: &Self) {
-        self.batched = original.batched;
-        self.hints = original.hints;
-    }
-}
-
-/// `tools.search`. Answers only tools that the grant covers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolSearch {
-    /// Words of names and descriptions.
-    pub query: String,
-    /// Most tools.
-    pub limit: u32,
-}
-
-impl Call for ToolSearch {
-    const KIND: &'static str = "tools.search";
-
-    fn within(&self, grant: &Grant) -> Result<(), Denied> {
-        grant.uses_anything()
-    }
-}
-
-/// `tools.matching`. Answers only tools that the grant covers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolMatching {
-    /// Pattern of names.
-    pub pattern: String,
-}
-
-impl Call for ToolMatching {
-    const KIND: &'static str = "tools.matching";
-
-    fn within(&self, grant: &Grant) -> Result<(), Denied> {
-        grant.uses_anything()
     }
 }
 
@@ -339,6 +282,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::class::Hints;
     use crate::grant::tests::{LIMITS, manifest};
     use crate::manifest::{Ceiling, Wants};
 
@@ -370,7 +314,7 @@ mod tests {
     #[test]
     fn each_call_is_within_its_own_list_and_no_other() {
         let it = || "it".to_owned();
-        let tool = |tool: &str| ToolCall { tool: tool.into(), arguments: json!({}), batched: false, hints: None };
+        let tool = |tool: &str| ToolCall::new(tool, json!({}));
         let judged = |key: &str, grant: &Grant| -> Vec<bool> {
             match key {
                 "models" => {
@@ -412,9 +356,18 @@ mod tests {
 
     #[test]
     fn what_is_no_part_of_a_request_is_taken_over() {
-        let call = ToolCall { tool: "it".into(), arguments: json!({}), batched: true, hints: Some(Hints::default()) };
+        let call = ToolCall {
+            tool: "it".into(),
+            arguments: json!({}),
+            batched: true,
+            hints: Some(Hints::default()),
+            why: "so".into(),
+            undo: Some("back".into()),
+            allowed: true,
+            unfit: Some("so".into()),
+        };
         let mut again: ToolCall = serde_json::from_value(serde_json::to_value(&call).unwrap()).unwrap();
-        assert_eq!((again.batched, again.hints), (false, None));
+        assert_eq!((again.batched, again.hints, again.allowed), (false, None, false));
         again.beside(&call);
         assert_eq!(again, call);
     }

@@ -1,6 +1,11 @@
 //! Which hop follows an outcome, when a failed hop is tried again, and when a task is given up.
 
+mod fault;
+
+use crate::approval::Question;
 use crate::task::{ErrorCode, Outcome, RetryPolicy};
+
+pub use fault::Fault;
 
 /// Decides routes for the rest.
 pub const TRIAGER: &str = "triager";
@@ -8,6 +13,8 @@ pub const TRIAGER: &str = "triager";
 pub const REPORTER: &str = "reporter";
 /// Takes what others reject.
 pub const SUPERVISOR: &str = "supervisor";
+/// Does what others propose: the one agent that may write outside.
+pub const ERRANDS: &str = "errand-runner";
 /// Hops after which a task fails (design §2).
 pub const MOST_HOPS: u32 = 12;
 /// Rejections that a supervisor may reroute in one task (design §2).
@@ -45,91 +52,6 @@ pub struct Ended<'a> {
     pub chance: f64,
 }
 
-/// Why a hop did not reach an outcome.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// The guest crashed; the text ends with its last log lines.
-    #[error("agent trapped: {0}")]
-    Trapped(String),
-    /// The agent itself gave up, and says why.
-    #[error("{0}")]
-    GaveUp(String),
-    /// A limit of the manifest.
-    #[error("limit exceeded: {0}")]
-    Limit(String),
-    /// An outcome that makes no sense.
-    #[error("invalid outcome: {0}")]
-    Outcome(String),
-    /// The hop may not run.
-    #[error("denied: {0}")]
-    Denied(String),
-    /// A server that it needs does not answer.
-    #[error("backend unavailable: {said}")]
-    Backend {
-        /// What happened.
-        said: String,
-        /// The server.
-        at: String,
-        /// Whether it was asked; one that failed a moment ago is left alone.
-        asked: bool,
-    },
-    /// A resumed run asked for something else than before.
-    #[error("replay divergence: {0}")]
-    Diverged(String),
-    /// The agent itself is not loaded.
-    #[error("agent unavailable: {0}")]
-    Away(String),
-    /// Others have every turn at a server.
-    #[error("busy: {at} serves others")]
-    Busy {
-        /// The server.
-        at: String,
-    },
-    /// A cap of money allows no more for a while.
-    #[error("budget exceeded: {said}")]
-    Budget {
-        /// Which cap, and what is used of it.
-        said: String,
-        /// Until it allows more, in milliseconds.
-        pause: i64,
-    },
-    /// It sleeps: no fault, but the run rests meanwhile.
-    #[error("asleep for {pause} ms")]
-    Asleep {
-        /// Until it wakes, in milliseconds.
-        pause: i64,
-    },
-    /// A call was sent and never answered, and must not be sent again by anybody but a person.
-    #[error("call {reference} (`{kind}`) was sent and its answer never came: it may or may not have happened")]
-    Unknown {
-        /// The `ref` of the call.
-        reference: String,
-        /// `interface.function`.
-        kind: String,
-    },
-    /// So many hosts have died on it in a row.
-    #[error("its host died {0} times in a row while it worked on this, and each time nothing new had happened")]
-    Crashed(u32),
-}
-
-impl Fault {
-    /// Whether the run only rests: it will go on where it was.
-    #[must_use]
-    pub fn rests(&self) -> bool {
-        match self {
-            Self::Backend { .. } | Self::Busy { .. } | Self::Budget { .. } | Self::Asleep { .. } | Self::Unknown { .. } => true,
-            Self::Trapped(_)
-            | Self::GaveUp(_)
-            | Self::Limit(_)
-            | Self::Outcome(_)
-            | Self::Denied(_)
-            | Self::Diverged(_)
-            | Self::Away(_)
-            | Self::Crashed(_) => false,
-        }
-    }
-}
-
 /// What happens to the task now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -141,8 +63,8 @@ pub enum Step {
     Retry(i64),
     /// The same hop again, after so many milliseconds, and no attempt is burnt.
     Park(i64),
-    /// The hop waits for a person's word on the call of that `ref`.
-    Ask(String),
+    /// The hop waits for a person's word on the call of that `ref`: on whether it has happened, or on the question before it.
+    Ask(String, Option<Box<Question>>),
     /// The same run goes on after so many milliseconds: it sleeps.
     Sleep(i64),
     /// The task failed.
@@ -153,6 +75,13 @@ pub enum Step {
 #[must_use]
 pub fn first(target: Option<&str>) -> &str {
     target.unwrap_or(TRIAGER)
+}
+
+/// Whether an agent is told of another as one that it may hand to. The reporter comes by itself. The triager sends requests to those
+/// who take requests: the supervisor takes what others reject, and the errand-runner exact calls that others propose.
+#[must_use]
+pub fn is_offered(agent: &str, other: &str) -> bool {
+    other != REPORTER && other != agent && !(agent == TRIAGER && (other == SUPERVISOR || other == ERRANDS))
 }
 
 /// An outcome that makes sense. `serves` says whether an agent of that id is loaded, `may_hand` whether this one may hand to it.
@@ -211,7 +140,8 @@ fn after_fault(ended: Ended<'_>, fault: &Fault) -> Step {
         Fault::Busy { .. } => return Step::Park(TURN_PAUSE),
         Fault::Budget { pause, .. } => return Step::Park(*pause),
         Fault::Asleep { pause } => return Step::Sleep(*pause),
-        Fault::Unknown { reference, .. } => return Step::Ask(reference.clone()),
+        Fault::Unknown { reference, .. } => return Step::Ask(reference.clone(), None),
+        Fault::Consent { reference, question, .. } => return Step::Ask(reference.clone(), Some(question.clone())),
         Fault::Crashed(_) => return Step::Fail(ErrorCode::AttemptsExhausted, fault.to_string()),
         // The same code with the same grant runs into the same wall.
         Fault::Limit(_) => return Step::Fail(ErrorCode::LimitExceeded, fault.to_string()),
@@ -277,7 +207,14 @@ mod tests {
 
     #[test]
     fn a_task_begins_with_its_target_or_the_triager() {
-        assert_eq!((first(None), first(Some("note-maker"))), ("triager", "note-maker"));
+        assert_eq!((first(None), first(Some("b"))), (TRIAGER, "b"));
+    }
+
+    #[test]
+    fn requests_go_to_those_who_take_requests() {
+        let offered = |agent: &str| [TRIAGER, REPORTER, SUPERVISOR, ERRANDS, "note-maker"].map(|other| is_offered(agent, other));
+        assert_eq!(offered(TRIAGER), [false, false, false, false, true]);
+        assert_eq!(offered("note-maker"), [true, false, true, true, false]);
     }
 
     #[test]
@@ -289,6 +226,7 @@ mod tests {
             (Fault::Budget { said: text(), pause: 1 }, true),
             (Fault::Asleep { pause: 1 }, true),
             (Fault::Unknown { reference: text(), kind: text() }, true),
+            (consent(), true),
             (Fault::Trapped(text()), false),
             (Fault::GaveUp(text()), false),
             (Fault::Limit(text()), false),
@@ -354,7 +292,7 @@ mod tests {
         let code = |fault: Fault| match next(last, Err(&fault), |_| true) {
             Step::Fail(code, _) => code.as_str(),
             Step::Park(_) | Step::Sleep(_) => "parked",
-            Step::Ask(_) => "asked",
+            Step::Ask(..) => "asked",
             Step::Hop(_) | Step::Finish | Step::Retry(_) => "went on",
         };
         assert_eq!(code(Fault::Trapped(String::new())), "agent_trapped");
@@ -380,8 +318,23 @@ mod tests {
         let said = "must not be done twice; last: agent trapped: it fell";
         assert!(matches!(&step, Step::Fail(ErrorCode::AgentTrapped, why) if why.ends_with(said)), "{step:?}");
         assert_eq!(next(done, Err(&away()), |_| true), Step::Park(BACKEND_PAUSE), "the run goes on where it was");
-        assert_eq!(next(done, Err(&unknown()), |_| true), Step::Ask("1.1.3".into()));
+        assert_eq!(next(done, Err(&unknown()), |_| true), Step::Ask("1.1.3".into(), None));
         assert_eq!(next(done, Ok(&answer()), |_| true), Step::Hop("reporter".into()));
+    }
+
+    fn consent() -> Fault {
+        let label = crate::tier::Label::of(crate::tier::Tier::Internal);
+        let binding = crate::approval::Binding { fingerprint: "01".into(), agent: "a".into(), digest: "d".into(), label };
+        let (because, why) = (String::new(), String::new());
+        let question = Question { class: crate::class::Class::C, because, why, undo: None, usd_micros: None, binding };
+        Fault::Consent { reference: "1.1.2".into(), to: "wipe".into(), question: Box::new(question) }
+    }
+
+    #[test]
+    fn a_call_that_needs_consent_is_asked_about() {
+        assert_eq!(consent().to_string(), "call 1.1.2 of `a` (`wipe`, class C) waits for a person's consent");
+        let step = next(ended("a"), Err(&consent()), |_| true);
+        assert!(matches!(step, Step::Ask(call, Some(question)) if call == "1.1.2" && question.needs() == 1));
     }
 
     fn any_fault() -> impl Strategy<Value = Fault> {
@@ -396,6 +349,7 @@ mod tests {
             Just(Fault::Away(text())),
             Just(Fault::Crashed(MOST_CRASHES)),
             Just(unknown()),
+            Just(consent()),
             Just(away()),
         ]
     }
@@ -423,10 +377,10 @@ mod tests {
                 match next(now, outcome.as_ref(), |_| true) {
                     Step::Hop(_) => { hops += 1; failures = 0; }
                     Step::Retry(pause) => { prop_assert!((0..=108_000_000).contains(&pause)); failures += 1; }
-                    Step::Finish | Step::Park(_) | Step::Sleep(_) | Step::Ask(_) | Step::Fail(..) => { ended_at = Some(at); break; }
+                    Step::Finish | Step::Park(_) | Step::Sleep(_) | Step::Ask(..) | Step::Fail(..) => { ended_at = Some(at); break; }
                 }
             }
-            prop_assert!(ended_at.is_some_and(|at| at < 12 * 5));
+            prop_assert!(ended_at.is_some_and(|at| at < 60));
         }
     }
 }
