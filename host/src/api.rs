@@ -1,5 +1,7 @@
 //! The JSON of the contract: what HTTP answers and `hai` reads.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -138,6 +140,9 @@ pub struct Page {
 pub struct Approvals {
     /// The questions.
     pub approvals: Vec<Approval>,
+    /// `after` of the next page, if there may be one.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// A question to a person. What concerns the call itself is for operators.
@@ -146,35 +151,74 @@ pub struct Approvals {
 pub struct Approval {
     pub id: String,
     pub task_id: String,
-    /// `ambiguous`: a call may or may not have happened.
+    /// `call`: a call may not be made before somebody consents to it. `ambiguous`: a call may or may not have happened.
     pub kind: String,
     pub status: String,
     pub agent: Option<String>,
     #[serde(rename = "ref")]
     pub reference: Option<String>,
     pub call: Option<String>,
-    /// As sent.
+    /// As it would be sent, or was.
     pub request: Option<Value>,
     pub called_at: Option<String>,
+    /// Why it is made, in its agent's words; of an ambiguous call, what is asked.
     pub why: Option<String>,
+    /// C or D, or B of a wish of the household.
+    #[serde(default)]
+    pub class: Option<String>,
+    /// Why it has that class.
+    #[serde(default)]
+    pub because: Option<String>,
+    #[serde(default)]
+    pub undo: Option<String>,
+    /// Who says how it is undone: `rule`, or `agent`, which only claims it.
+    #[serde(default)]
+    pub undo_by: Option<String>,
+    #[serde(default)]
+    pub cost_usd: Option<f64>,
+    /// On whose behalf, and what they are to the house.
+    #[serde(default)]
+    pub requester: Option<String>,
+    #[serde(default)]
+    pub role: Option<String>,
+    /// How many people's words it takes, each through another channel.
+    #[serde(default)]
+    pub needs: Option<usize>,
+    /// Who has said yes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub yes: Vec<Yes>,
     /// What each reaction means.
-    pub answers: Option<Answers>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<String, String>,
     pub reaction: Option<String>,
     pub result: Option<Value>,
     pub actor: Option<String>,
     pub created_at: String,
+    /// When it lapses.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// Put off until then.
+    #[serde(default)]
+    pub silent_until: Option<String>,
     pub decided_at: Option<String>,
 }
 
-/// What may be said of a call that may or may not have happened.
+/// Somebody's consent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Answers {
-    /// It is made again.
-    pub retry: String,
-    /// It has happened.
-    pub done: String,
-    /// The task is given up.
-    pub fail: String,
+pub struct Yes {
+    /// Who.
+    pub actor: String,
+    /// Through which channel.
+    pub channel: String,
+}
+
+/// The answer of `POST /approval`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Heard {
+    /// The task.
+    pub task_id: String,
+    /// `approved`, `another_needed`, `rejected`, `deferred`, `retried`, `edited` or `discarded`.
+    pub status: String,
 }
 
 /// A page of dead letters, newest first.
@@ -219,6 +263,28 @@ pub struct Effect {
     /// As sent; only of one letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Value>,
+}
+
+/// The answer of `GET /outbox`: newest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// The messages.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// A message for people: not what it says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of `store::deliveries::Seen`")]
+pub struct Delivery {
+    pub id: String,
+    pub sink: String,
+    pub kind: String,
+    pub task_id: Option<String>,
+    pub status: String,
+    pub attempts: i64,
+    pub error: Option<String>,
+    pub created_at: String,
+    pub ended_at: Option<String>,
 }
 
 /// The answer of `GET /todos`: newest first.

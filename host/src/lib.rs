@@ -28,6 +28,10 @@ pub mod router;
 pub mod gateway;
 // and notes,
 pub mod vault;
+// and people, who are told
+pub mod outbox;
+// through what they have,
+pub mod sink;
 // and the network through one guard.
 pub mod egress;
 // Everything is written down here,

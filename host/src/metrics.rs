@@ -57,6 +57,14 @@ pub mod name {
     pub const DEAD_SIZE: &str = "dlq_size";
     /// Tasks that became dead letters, by code.
     pub const DEAD: &str = "dlq_total";
+    /// Messages for people, by sink and outcome (`sent`, `failed`, `dead`).
+    pub const DELIVERIES: &str = "delivery_total";
+    /// Messages for people that wait, by sink.
+    pub const OUTBOX: &str = "outbox_pending";
+    /// Tokens of links that were refused, by reason.
+    pub const TOKENS_REFUSED: &str = "approval_token_refused_total";
+    /// Tasks that wait for a person, by whether that is longer than five minutes.
+    pub const PAUSED: &str = "paused_threads";
     /// Calls under way, by group.
     pub const BACKEND_INFLIGHT: &str = "backend_inflight";
 }

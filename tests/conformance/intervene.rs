@@ -12,7 +12,7 @@ use policy::tier::{Clearance, Label, Labelled, Tier};
 use serde_json::json;
 
 use super::on_every_store;
-use super::tasks::{done, enqueue, intend, lease, park, record, settle, start};
+use super::tasks::{done, enqueue, expire, intend, lease, park, record, settle, start};
 
 on_every_store![
     a_cancelled_task_takes_nothing_more_from_its_worker,
@@ -148,9 +148,9 @@ async fn a_retry_starts_the_last_hop_anew(db: Db) -> Result<(), StoreError> {
 
 async fn a_retry_outweighs_the_time_to_live(db: Db) -> Result<(), StoreError> {
     enqueue(&db, "A", json!({ "ttl_seconds": 1 }), 0).await?;
-    assert_eq!(leases::expire(&db, Timestamp(1000)).await?.len(), 1);
+    assert_eq!(expire(&db, 1000).await?.len(), 1);
     assert!(retry(&db, "A", 2000).await?);
-    assert_eq!(leases::expire(&db, Timestamp(3000)).await?.len(), 0);
+    assert_eq!(expire(&db, 3000).await?.len(), 0);
     assert_eq!(lease(&db, 9000, 9900).await?.unwrap().task.id, "A");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What every store must do, as scenarios over a store.
 
 mod backends;
+mod consent;
 mod hosts;
 mod intervene;
 mod journal;

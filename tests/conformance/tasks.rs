@@ -4,7 +4,7 @@ use host::envelope;
 use host::store::artefacts::Artefact;
 use host::store::idempotency::{self, Key};
 use host::store::journal::{self, Closing, Opening, Position, Write, Written};
-use host::store::leases::{self, Settlement, Waits};
+use host::store::leases::{self, Expired, Settlement, Waits};
 use host::store::tasks::{self, Leased, New};
 use host::store::{Db, StoreError, hops};
 use policy::call::Effect;
@@ -50,6 +50,11 @@ pub(super) fn new(id: &str, more: Value) -> New {
 pub(super) async fn enqueue(db: &Db, id: &str, more: Value, now: i64) -> Result<(), StoreError> {
     let new = new(id, more);
     db.write(move |tx| Box::pin(async move { tasks::insert(tx, new, Timestamp(now)).await })).await
+}
+
+/// Ends what has lapsed.
+pub(super) async fn expire(db: &Db, now: i64) -> Result<Vec<Expired>, StoreError> {
+    db.write(move |tx| Box::pin(async move { leases::expire(tx, Timestamp(now)).await })).await
 }
 
 pub(super) async fn lease(db: &Db, now: i64, until: i64) -> Result<Option<Leased>, StoreError> {
@@ -230,9 +235,9 @@ async fn a_lapsed_task_is_never_leased(db: Db) -> Result<(), StoreError> {
     enqueue(&db, "A", json!({ "ttl_seconds": 1 }), 0).await?;
     assert!(lease(&db, 1000, 2000).await?.is_none());
     assert!(leases::look(&db, Timestamp(1000)).await?.lapsed);
-    let expired = leases::expire(&db, Timestamp(1000)).await?.remove(0);
+    let expired = expire(&db, 1000).await?.remove(0);
     assert_eq!((expired.id.as_str(), expired.source.as_str(), expired.error_code.as_str()), ("A", "test", "ttl_expired"));
-    assert_eq!(leases::expire(&db, Timestamp(1001)).await?, []);
+    assert_eq!(expire(&db, 1001).await?, []);
     assert_eq!(tasks::find(&db, "A").await?.unwrap().status.as_str(), "expired");
     Ok(())
 }

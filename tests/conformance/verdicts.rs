@@ -1,11 +1,12 @@
 //! What people decide about work that stopped: questions, dead letters, crashes, revoked components.
 
-use host::store::approvals::{self, Filter, Verdict};
+use host::store::approvals::{self, Filter};
 use host::store::beside::{Beside, Use};
 use host::store::intervene::{self, Consent};
 use host::store::journal::{self, Closing, Opening, Position, Write};
 use host::store::leases::{self, Settlement};
 use host::store::tasks::{self, Leased};
+use host::store::verdicts::{self, Verdict};
 use host::store::{Db, StoreError, effects, forget, hops, revoked};
 use policy::call::Effect;
 use policy::task::{ApprovalStatus, ErrorCode, Timestamp};
@@ -13,7 +14,7 @@ use policy::tier::{Clearance, Label, Tier};
 use serde_json::json;
 
 use super::on_every_store;
-use super::tasks::{done, enqueue, intend, lease, record, settle, start};
+use super::tasks::{done, enqueue, expire, intend, lease, record, settle, start};
 
 on_every_store![
     a_question_is_asked_once_and_answered_once,
@@ -41,8 +42,8 @@ async fn sent(db: &Db, id: &str, how: Settlement) -> Result<(), StoreError> {
             let held = leases::settle(tx, (&task, number), Some(label), how, Timestamp(4)).await?;
             if asks {
                 hops::park(tx, &task).await?;
-                approvals::ask(tx, &Position::cited(&task, "1.1.1")?, Timestamp(4)).await?;
-                approvals::ask(tx, &Position::cited(&task, "1.1.1")?, Timestamp(5)).await?;
+                approvals::ask(tx, &Position::cited(&task, "1.1.1")?, None, Timestamp(4)).await?;
+                approvals::ask(tx, &Position::cited(&task, "1.1.1")?, None, Timestamp(5)).await?;
             } else {
                 hops::end(tx, (&task, 1), Err("it fell"), label, Timestamp(4)).await?;
             }
@@ -94,7 +95,7 @@ async fn open(db: &Db) -> Result<Vec<approvals::Approval>, StoreError> {
 }
 
 async fn decide(db: &Db, id: &str, verdict: Verdict) -> Result<bool, StoreError> {
-    approvals::decide(db, id.into(), verdict, "rob".into(), Timestamp(9)).await
+    verdicts::decide(db, id.into(), verdict, ("rob".into(), Vec::new()), Timestamp(9)).await
 }
 
 async fn status(db: &Db, id: &str) -> Result<&'static str, StoreError> {
@@ -165,7 +166,7 @@ async fn a_task_that_ends_closes_its_questions(db: Db) -> Result<(), StoreError>
 
     sent(&db, "B", asks()).await?;
     let question = open(&db).await?.remove(0);
-    let expired = leases::expire(&db, Timestamp(1000)).await?.remove(0);
+    let expired = expire(&db, 1000).await?.remove(0);
     assert_eq!((expired.id.as_str(), expired.error_code.as_str()), ("B", "approval_expired"));
     assert!(!decide(&db, &question.id, Verdict::Done { answer: "null".into() }).await?);
     assert_eq!((status(&db, "B").await?, open(&db).await?.len()), ("expired", 0));

@@ -31,7 +31,7 @@ async fn agents_and_their_grants_are_shown() {
     let setup = Setup::bare();
     let (_, said, _) = output(&mut setup.command(&["agents", "list", "--json"])).await;
     let shown: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(shown.as_array().unwrap().iter().filter(|agent| agent["serves"] == true).count(), 3);
+    assert_eq!(shown.as_array().unwrap().iter().filter(|agent| agent["serves"] == true).count(), 7);
     let (_, said, _) = output(&mut setup.command(&["agents", "--grants"])).await;
     let grants: toml::Table = toml::from_str(&said).expect("the grants are valid configuration");
     assert_eq!(grants["grants"]["note-maker"]["vault_write"][0].as_str(), Some("inbox/drafts/note-*.md"));

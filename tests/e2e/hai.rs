@@ -216,7 +216,7 @@ async fn agents_are_listed() {
     assert_eq!(code, Some(0));
     assert!(["triager", "note-maker", "reporter"].iter().all(|agent| said.contains(agent)), "{said}");
     let (_, said, _) = output(hai(&host).args(["agents", "--json"])).await;
-    assert_eq!(parsed(&said)["agents"].as_array().unwrap().len(), 3);
+    assert_eq!(parsed(&said)["agents"].as_array().unwrap().len(), 7);
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ fn the_timeline_holds_prompts_and_counts(task: &serde_json::Value) {
     assert_eq!(asked["tries"], json!([{ "destination": "local-p40", "reason": "local_default", "outcome": "answered" }]));
     assert!(asked["request"]["messages"][1]["text"].as_str().unwrap().contains("the hose clamp is loose"));
     let colleagues = &asked["request"]["schema"]["properties"]["target_agent"]["enum"];
-    assert_eq!(*colleagues, json!(["note-maker"]), "the colleagues of the brief, never itself or the reporter");
+    assert_eq!(*colleagues, json!(["note-maker"]), "those whom requests are for, and nobody who could not look");
 }
 
 async fn a_target_agent_skips_triage(ground: Ground) {

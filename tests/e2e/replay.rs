@@ -121,7 +121,7 @@ async fn a_run_whose_input_cannot_be_read_starts_anew(ground: Ground) {
 }
 
 /// Changes the database of a host that is not running.
-pub(super) async fn tampered(ground: Ground, setup: &Setup, sql: &'static str) {
+pub(crate) async fn tampered(ground: Ground, setup: &Setup, sql: &'static str) {
     match ground.store {
         Store::Sqlite => {
             let url = format!("sqlite://{}", setup.folder.path().join("data/host.db").display());

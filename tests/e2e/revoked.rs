@@ -50,7 +50,7 @@ async fn serves_no_more(host: &Host) {
     let (_, shown) = host.get("/agents").await;
     let serving: Vec<&str> =
         shown["agents"].as_array().unwrap().iter().map(|one| one["manifest"]["id"].as_str().unwrap()).collect();
-    assert_eq!(serving, ["reporter", "triager"]);
+    assert!(serving.contains(&"reporter") && !serving.contains(&"note-maker"), "{serving:?}");
     assert_eq!(shown["rejected"][0]["file"], "note-maker.wasm");
     assert!(shown["rejected"][0]["complaints"][0].as_str().unwrap().contains("it lies"), "{shown}");
     assert_eq!((&shown["revoked"][0]["digest"], &shown["revoked"][0]["reason"]), (&json!(note_maker()), &json!("it lies")));

@@ -13,7 +13,7 @@ use crate::support::{Host, Setup, guests};
 on_both_grounds![
     an_agent_looks_through_a_granted_tool_and_answers,
     a_tool_that_is_not_granted_is_denied_by_its_pattern,
-    what_needs_an_approval_is_refused_with_the_edit_that_lowers_it,
+    where_nobody_can_be_asked_a_call_is_refused_with_the_edit_that_lowers_it,
     what_lies_lifts_what_follows,
     bad_arguments_are_refused_before_anything_is_sent,
     several_calls_take_the_time_of_the_slowest_and_keep_their_order,
@@ -109,29 +109,37 @@ async fn a_tool_that_is_not_granted_is_denied_by_its_pattern(ground: Ground) {
     assert!(shown["rejected"].to_string().contains("wants tools `*`: add \\\"*\\\" to `tools` in [grants.caller]"), "{shown}");
 }
 
-async fn what_needs_an_approval_is_refused_with_the_edit_that_lowers_it(ground: Ground) {
+async fn where_nobody_can_be_asked_a_call_is_refused_with_the_edit_that_lowers_it(ground: Ground) {
     let tools = Counting::start().await;
     let config = tools.config().replace("{peek,large}", "peek").replace("{count,hangs,cuts,errs}", "{count,hangs}");
     let host = calling(ground, &config).await;
-    let lines = said(&host, "wipe\nlarge {\"bytes\":1}\nall peek {} | wipe {} | cuts {\"n\":1}\nnone {}").await;
-    for (line, parts) in lines.iter().zip([
-        &["approval_needed", "`wipe` is class D", "its server says that it destroys", "no rule says how to undo it", "args = "][..],
-        &[
-            "approval_needed",
-            "`large` is class D",
-            "no rule says anything about it",
-            "[[mcp.rules]] tools = \"large\", class = \"B\"",
-        ],
-        &["Tier::Internal: 0 counted"],
-        &["approval_in_batch", "`wipe` is class D"],
-        &["approval_in_batch", "`cuts` is class D"],
-        &["there is no tool `none`"],
-    ]) {
+    let lines = said(&host, "all wipe {}\nall large {\"bytes\":1}\nall peek {} | wipe {} | cuts {\"n\":1}\nnone {}").await;
+    for (line, parts) in
+        lines.iter().zip([
+            &[
+                "approval_in_batch",
+                "`wipe` is class D",
+                "its server says that it destroys",
+                "no rule says how to undo it",
+                "args = ",
+            ][..],
+            &[
+                "approval_in_batch",
+                "`large` is class D",
+                "no rule says anything about it",
+                "[[mcp.rules]] tools = \"large\", class = \"B\"",
+            ],
+            &["Tier::Internal: 0 counted"],
+            &["approval_in_batch", "`wipe` is class D"],
+            &["approval_in_batch", "`cuts` is class D"],
+            &["there is no tool `none`"],
+        ])
+    {
         assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {line}");
     }
     assert_eq!(tools.called().len(), 1, "only the look was sent");
     let denied: Vec<Value> = host.events("call_denied").iter().map(|line| line["rule"].clone()).collect();
-    assert_eq!(denied.iter().filter(|rule| **rule == "approval_needed").count(), 2, "{denied:?}");
+    assert_eq!(denied.iter().filter(|rule| **rule == "approval_in_batch").count(), 4, "{denied:?}");
 
     // The edit that it names does what it says.
     let rule = "[[mcp.rules]]\ntools = \"large\"\nclass = \"B\"\n";
@@ -145,8 +153,8 @@ async fn what_lies_lifts_what_follows(ground: Ground) {
     let tools = Counting::start().await;
     let config = tools.config().replacen("untrusted = false\nclass = \"A\"", "class = \"A\"", 1);
     let host = calling(ground, &config).await;
-    let lines = said(&host, "count {\"n\":1}\npeek\npeek\ncount {\"n\":2}").await;
-    assert!(lines[3].contains("approval_needed") && lines[3].contains("lifts B to C"), "{lines:?}");
+    let lines = said(&host, "count {\"n\":1}\npeek\npeek\nall count {\"n\":2}").await;
+    assert!(lines[3].contains("approval_in_batch") && lines[3].contains("lifts B to C"), "{lines:?}");
     assert_eq!((tools.counted().len(), tools.called().len()), (1, 3), "it may look on");
     assert_eq!(said(&host, "count {\"n\":2}").await, ["Tier::Internal: 2 counted"], "another task has not read it");
 }

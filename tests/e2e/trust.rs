@@ -53,7 +53,7 @@ async fn a_component_says_what_it_would_need_and_the_lines_to_paste_grant_it() {
 async fn the_worst_that_an_agent_could_do_is_counted_from_the_rules() {
     let config = "[inference.groups.cloud]\nkind = \"openai\"\nurl = \"https://api.example.com\"\nmodel = \"m\"\nremote = true\n\
          price = { input = 1.0, output = 2.0 }\nclearance = \"internal\"\n\
-         [mcp]\nurl = \"http://127.0.0.1:1/mcp\"\n[[mcp.rules]]\ntools = \"search_*\"\nclass = \"A\"\nclearance = \"public\"\n\
+         [mcp]\nurl = \"http://127.0.0.1:1/mcp\"\nshipped_rules = false\n[[mcp.rules]]\ntools = \"search_*\"\nclass = \"A\"\nclearance = \"public\"\n\
          [[vault.rules]]\npath = \"private/**\"\ntier = \"restricted\"\n\
          [grants.wishful]\nmodels = [\"cloud\"]\ntools = [\"*\"]\nvault_read = [\"**\"]\nclearance = \"restricted\"\ncost_usd_per_task = 0.25\n";
     let setup = Setup::bare().and(config);

@@ -3,6 +3,7 @@
 //! The corpus is `tests/guests/examples`; a component there without a row here fails `every_guest_has_its_row`.
 
 mod border;
+mod consent;
 mod flows;
 mod handmade;
 mod refused;
@@ -40,7 +41,7 @@ const STOPPED: [(&str, &str, &str); 19] = [
 ];
 
 /// Guests that are refused at load (`e2e::bad_input` and `refused` have their reasons), or that answer and have a test of their own.
-const OTHERS: [&str; 34] = [
+const OTHERS: [&str; 37] = [
     "limitless",
     "escapes",
     "tools",
@@ -75,6 +76,9 @@ const OTHERS: [&str; 34] = [
     "flows",
     "relays",
     "wishful",
+    "plans",
+    "insists",
+    "fables",
 ];
 
 /// Grants that allow a guest everything.

@@ -1,14 +1,17 @@
 //! A host to test: the real program on a port of its own, its log lines, and the model servers that it speaks to.
 
+pub mod browser;
 pub mod collector;
 mod door;
 pub mod events;
 pub mod fake;
+pub mod fake_sinks;
 pub mod foreign;
 pub mod ground;
 pub mod guests;
 pub mod handmade;
 pub mod mcp;
+pub mod ntfy;
 pub mod postgres;
 
 use std::collections::BTreeMap;

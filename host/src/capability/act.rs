@@ -1,7 +1,9 @@
 //! What a capability is to the path that every call takes: where a call could go, what it could cost, and its effect.
 
 use opentelemetry::trace::SpanKind;
+use policy::approval::Undoing;
 use policy::call::{Call, CallError, Effect};
+use policy::class::Class;
 use policy::denied::Denied;
 use policy::grant::Grant;
 use policy::judge::{Destination, Granted};
@@ -23,16 +25,19 @@ pub trait Act: Call {
     type Answer: Serialize + DeserializeOwned + Send;
 
     /// What must be known of the world outside before this call can be judged.
-    fn learn(&mut self, _world: &World, _grant: &Grant) -> impl Future<Output = Result<(), Stop>> + Send {
+    fn learn(&mut self, _world: &World, _grant: &Grant, _asker: &Asker) -> impl Future<Output = Result<(), Stop>> + Send {
         async { Ok(()) }
     }
 
     /// Step 2, for this call: where it could go, best first.
     fn destinations(&self, world: &World, grant: &Grant) -> Result<Vec<Destination>, Denied>;
 
-    /// Step 5, for this call: the refusal of one that would need to be approved.
-    fn approval(&self, _world: &World, _grant: &Grant, _label: Label, _role: Role) -> Result<(), Denied> {
-        Ok(())
+    /// Step 5, for this call: whether a person must consent to it first.
+    ///
+    /// # Errors
+    /// The refusal of one that would have to be asked about where nobody can be asked.
+    fn consent(&self, _world: &World, _by: &By<'_>) -> Result<Need, Denied> {
+        Ok(Need::Nothing)
     }
 
     /// The most that it can use of a run's budget at one destination.
@@ -62,6 +67,49 @@ pub trait Act: Call {
 
     /// Step 8, for this call.
     fn act(world: World, granted: Granted<Self>, who: Who) -> impl Future<Output = Result<Reply<Self::Answer>, Failed>> + Send;
+}
+
+/// On whose behalf a run works.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// Who.
+    pub requester: String,
+    /// What they are to the house.
+    pub role: Role,
+}
+
+/// Whose call it is that may need consent.
+pub struct By<'h> {
+    /// The effective grant.
+    pub grant: &'h Grant,
+    /// What the run has read.
+    pub label: Label,
+    /// On whose behalf.
+    pub asker: &'h Asker,
+}
+
+/// Whether a person must consent to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nobody is asked.
+    Nothing,
+    /// Somebody is.
+    Consent(Asked),
+}
+
+/// What a person is asked, before it is bound to a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The class of the call.
+    pub class: Class,
+    /// Why it has that class.
+    pub because: String,
+    /// Why its agent makes it.
+    pub why: String,
+    /// How it is undone.
+    pub undo: Option<Undoing>,
+    /// What it costs, in millionths of a US dollar.
+    pub usd_micros: Option<u64>,
 }
 
 /// What a call can use of a run's budget.

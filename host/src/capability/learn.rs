@@ -9,8 +9,8 @@ use super::{Hop, Stop, TICK};
 
 /// Lets a call learn what it is judged by. The guest's permit is given back if that takes a while.
 pub(super) async fn learnt<C: Act>(hop: &mut Hop, call: &mut C) -> Result<(), Stop> {
-    let (world, grant) = (hop.world.clone(), hop.grant.clone());
-    let mut learning = std::pin::pin!(call.learn(&world, &grant));
+    let (world, grant, asker) = (hop.world.clone(), hop.grant.clone(), hop.asker.clone());
+    let mut learning = std::pin::pin!(call.learn(&world, &grant, &asker));
     if let Poll::Ready(learnt) = futures::poll!(&mut learning) {
         return learnt.map_err(|stop| cleaned(hop, stop));
     }

@@ -8,13 +8,17 @@ pub mod perform;
 
 pub mod act;
 
+mod approvals;
+
 pub mod arguments;
 
 mod caps;
 mod clock;
+mod consent;
 mod draft;
 mod learn;
 mod limits;
+mod listing;
 mod live;
 mod log;
 mod model;
@@ -33,9 +37,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::approval::Question;
 use policy::grant::Grant;
+use policy::household::Allowed;
 use policy::manifest::Manifest;
-use policy::task::{Role, Timestamp};
+use policy::task::Timestamp;
 use policy::tier::{Label, Labelled};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -45,12 +51,14 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::gateway::Gateway;
 use crate::id;
 use crate::markup::Links;
+use crate::outbox::Outbox;
 use crate::router::Router;
 use crate::store::Db;
 use crate::store::journal::{Past, Position};
 use crate::telemetry::trace::{Place, Traces};
 use crate::vault::Vault;
 
+pub use act::Asker;
 pub use caps::Caps;
 pub use clock::{GuestClock, Stream};
 pub(crate) use clock::{link_empty_wasi, link_no_time, link_own_time};
@@ -81,6 +89,10 @@ pub struct World {
     pub executing: Arc<Semaphore>,
     /// What may be spent.
     pub caps: Caps,
+    /// Calls of the household that need no asking.
+    pub allowed: Arc<Allowed>,
+    /// Who is told, and how.
+    pub outbox: Outbox,
     /// Where links in what agents write may lead.
     pub links: Links,
     /// What no run may see.
@@ -93,13 +105,13 @@ pub struct World {
 
 impl World {
     fn gateway_at(&self, url: &str) -> Option<&Gateway> {
-        self.gateway.as_deref().filter(|gateway| gateway.url() == url)
+        self.gateway.as_deref().filter(|gateway| gateway.has(url))
     }
 
     /// Whether a server that tasks wait for answers at all.
     pub async fn answers(&self, url: &str) -> bool {
         match self.gateway_at(url) {
-            Some(gateway) => gateway.answers().await,
+            Some(gateway) => gateway.answers(url).await,
             None => self.router.answers(url).await,
         }
     }
@@ -108,7 +120,7 @@ impl World {
     #[must_use]
     pub fn served_since(&self, url: &str, since: Timestamp) -> bool {
         match self.gateway_at(url) {
-            Some(gateway) => gateway.served_since(since),
+            Some(gateway) => gateway.served_since(url, since),
             None => self.router.served_since(url, since),
         }
     }
@@ -163,8 +175,8 @@ pub struct Hop {
     pub mode: String,
     /// From when to when the present call waited for its turn.
     pub queued: Option<(Timestamp, Timestamp)>,
-    /// On whose behalf, to the house.
-    pub role: Role,
+    /// On whose behalf.
+    pub asker: Asker,
     /// Whether an outage has kept its task until now.
     pub parked: bool,
     /// Set by a call that outlasted an epoch: the next tick is not the guest's.
@@ -205,8 +217,8 @@ pub struct Start {
     pub trace_id: String,
     /// Where its span stands.
     pub span: Place,
-    /// On whose behalf, to the house.
-    pub role: Role,
+    /// On whose behalf.
+    pub asker: Asker,
     /// Whether an outage has kept its task until now.
     pub parked: bool,
 }
@@ -261,6 +273,16 @@ pub enum Stop {
         /// `interface.function`.
         kind: String,
     },
+    /// A call may not be made before a person has consented to it.
+    #[error("call {reference} (`{to}`) waits for a person's consent")]
+    Consent {
+        /// The `ref` of the call.
+        reference: String,
+        /// Where it would go.
+        to: String,
+        /// What is asked.
+        question: Box<Question>,
+    },
     /// Another worker has the task.
     #[error("the lease is lost")]
     LeaseLost,
@@ -297,7 +319,7 @@ impl Hop {
             span: start.span,
             mode: start.mode,
             queued: None,
-            role: start.role,
+            asker: start.asker,
             parked: start.parked,
             waited: false,
             permit,
@@ -391,6 +413,9 @@ pub fn link(linker: &mut Linker<Hop>, manifest: &Manifest) -> wasmtime::Result<(
     agent::log::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
     if !manifest.wants.models.is_empty() {
         agent::model::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
+    }
+    if manifest.wants.approvals {
+        agent::approvals::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;
     }
     if !manifest.wants.tools.is_empty() {
         agent::tools::add_to_linker::<Hop, HasSelf<Hop>>(linker, |hop| hop)?;

@@ -1,7 +1,8 @@
 //! THE path: every call of every guest, in the order of design §3.
 //!
 //! Each step is one function, named as in the design; a step that has nothing to decide returns at once, but it is passed. There
-//! is no other way to an effect: capabilities act on a [`Granted`] call, and only step 4 makes one. Step 1 is in `replay`, step 9 in `record`.
+//! is no other way to an effect: capabilities act on a [`Granted`] call, and only step 4 makes one. Step 1 is in `replay`, step 5 in `consent`,
+//! step 9 in `record`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::act::{Act, Bound, Failed, Reply, Told, Who};
 use super::caps::Refused;
+use super::consent::{Consent, Held, approved, consent};
 use super::draft::Draft;
 use super::learn::learnt;
 use super::opening::{key, open, place};
@@ -51,10 +53,12 @@ pub async fn perform_all<C: Act>(hop: &mut Hop, calls: Vec<C>) -> Result<Vec<Ans
         let opening = Opening { label, ..open(hop, &mut call)? };
         members.push(match replayed::<C>(hop, &opening)? {
             Replayed::Answer(answer) => Member::Past(answer),
-            Replayed::Live(first_at) => {
+            Replayed::Live(since) => {
                 let learnt = learnt(hop, &mut call).await;
                 learnt.inspect_err(|stop| spans::unanswered(hop, &call, &opening, stop))?;
-                Member::Live(Box::new(Trip::new(hop, call, opening, first_at)))
+                let asks = since.known && hop.beyond.is_live();
+                let consent = if asks { consent(hop.world.db.clone(), &opening, &since).await? } else { Consent::default() };
+                Member::Live(Box::new(Trip::new(hop, call, opening, since.first_at, consent)))
             }
         });
     }
@@ -74,7 +78,13 @@ pub async fn perform_all<C: Act>(hop: &mut Hop, calls: Vec<C>) -> Result<Vec<Ans
                         Ok(answer) => answers.push(answer),
                         Err(ends) => stop = stop.or(Some(ends)),
                     },
-                    (None, Some(stop)) => spans::unanswered(hop, &call, &opening, stop),
+                    (None, Some(ends)) => {
+                        spans::unanswered(hop, &call, &opening, ends);
+                        if matches!(ends, Stop::Consent { .. }) {
+                            // What is asked stands beside it; the run goes on from here when somebody has answered.
+                            hop.draft.note(Write::Asked(opening)).await?;
+                        }
+                    }
                     (None, None) => {}
                 }
             }
@@ -110,16 +120,17 @@ struct Trip<C: Act> {
     last: Result<Stop, CallError>,
     ended: Option<Outcome<C::Answer>>,
     bill: Option<Bill>,
+    consent: Consent,
 }
 
 impl<C: Act> Trip<C> {
-    fn new(hop: &mut Hop, call: C, opening: Opening, first_at: Timestamp) -> Self {
+    fn new(hop: &mut Hop, call: C, opening: Opening, first_at: Timestamp, consent: Consent) -> Self {
         let key = key(hop, &opening);
         let (candidates, last) = match destinations(hop, &call) {
             Ok(candidates) => (candidates.into(), CallError::Failed { text: "there is nowhere to send it".into() }),
             Err(denied) => (VecDeque::new(), denied.into()),
         };
-        Self { call, opening, first_at, key, candidates, tries: Vec::new(), last: Err(last), ended: None, bill: None }
+        Self { call, opening, first_at, key, candidates, tries: Vec::new(), last: Err(last), ended: None, bill: None, consent }
     }
 
     fn tried(&mut self, destination: &Destination, outcome: &str, last: Result<Stop, CallError>) {
@@ -167,11 +178,16 @@ fn next<C: Act>(hop: &Hop, label: Label, trip: &mut Trip<C>, together: &mut Boun
     while let Some(destination) = trip.candidates.pop_front() {
         let checked = within(hop, trip.call.clone())
             .and_then(|allowed| cleared(label, allowed, destination.clone()))
-            .and_then(|granted| approved(hop, label, granted))
-            .and_then(|granted| reserved(hop, granted, together));
+            .map_err(Held::Denied)
+            .and_then(|granted| approved(hop, label, granted, (&trip.opening, &mut trip.consent)))
+            .and_then(|granted| reserved(hop, granted, together).map_err(Held::Denied));
         match checked {
             Ok(granted) => return Ok(Some(granted)),
-            Err(denied) => trip.tried(&destination, denied.rule, Err(denied.into())),
+            Err(Held::Denied(denied)) => trip.tried(&destination, denied.rule, Err(denied.into())),
+            Err(Held::Asks(question)) => {
+                let (reference, to) = (trip.opening.at.reference(), destination.name.clone());
+                trip.tried(&destination, "approval", Ok(Stop::Consent { reference, to, question }));
+            }
         }
     }
     match &trip.last {
@@ -231,13 +247,6 @@ fn cleared<C: Act>(label: Label, allowed: Allowed<'_, C>, destination: Destinati
     judge::cleared(allowed, label, destination)
 }
 
-/// Step 5. Does it need an approval? Approvals are not served yet: what needs one is refused.
-fn approved<C: Act>(hop: &Hop, label: Label, granted: Granted<C>) -> Result<Granted<C>, Denied> {
-    passed("approval", C::KIND);
-    granted.call().approval(&hop.world, &hop.grant, label, hop.role)?;
-    Ok(granted)
-}
-
 /// Step 6. Is there budget for it? Within the run's own limits, with the calls that are made together with it; what a priced call
 /// could cost at most is reserved with its intent, within every cap or not at all.
 fn reserved<C: Act>(hop: &Hop, granted: Granted<C>, together: &mut Bound) -> Result<Cleared<C>, Denied> {
@@ -286,9 +295,11 @@ async fn intended<C: Act>(hop: &mut Hop, label: Label, admitted: &mut [Admitted<
         // If its answer is ever told by somebody else, it carries what it would have carried.
         let (tier, tainted) = (granted.destination().yields, granted.destination().untrusted);
         trip.opening.label = label.join(Label { tier, tainted });
-        if effect == Effect::None && reservation.is_none() {
+        let spends = trip.consent.spends.take();
+        if effect == Effect::None && reservation.is_none() && spends.is_none() {
             continue;
         }
+        intents.extend(spends.map(|approval| Write::Spend(approval, id::now())));
         let artefact = match granted.call().prepare(&hop.world, &who(hop, label, trip)).await.map_err(Failed::apart) {
             Ok(artefact) => artefact,
             Err((Failed::Store(error), _)) => return Err(Stop::Store(error.to_string())),

@@ -13,8 +13,18 @@ use crate::store::journal::Opening;
 pub(super) enum Replayed<C: Act> {
     /// Its answer.
     Answer(Answered<C>),
-    /// None: it is to be made, and was first made then.
-    Live(Timestamp),
+    /// None: it is to be made.
+    Live(Since),
+}
+
+/// What became of a call that is to be made, in an earlier life of its run.
+pub(super) struct Since {
+    /// When it was first made.
+    pub(super) first_at: Timestamp,
+    /// Whether it is in the journal: a person was asked about it, or it was sent.
+    pub(super) known: bool,
+    /// Whether it was sent, and never answered.
+    pub(super) begun: bool,
 }
 
 /// Step 1. Does the journal hold the result of this call? Then it is returned, and nothing is judged, sent, billed or recorded
@@ -22,7 +32,8 @@ pub(super) enum Replayed<C: Act> {
 pub(super) fn replayed<C: Act>(hop: &mut Hop, opening: &Opening) -> Result<Replayed<C>, Stop> {
     passed("replay", C::KIND);
     *hop.made.entry(opening.fingerprint.clone()).or_default() += 1;
-    let Some(past) = hop.past_of(opening)? else { return Ok(Replayed::Live(opening.started_at)) };
+    let fresh = Since { first_at: opening.started_at, known: false, begun: false };
+    let Some(past) = hop.past_of(opening)? else { return Ok(Replayed::Live(fresh)) };
     let reference = opening.at.reference();
     if past.fingerprint != opening.fingerprint {
         metrics::count(name::REPLAYS, 1, &[("result", "diverged")]);
@@ -33,7 +44,9 @@ pub(super) fn replayed<C: Act>(hop: &mut Hop, opening: &Opening) -> Result<Repla
     let Some(answer) = past.answer else {
         return match past.effect {
             Effect::Once => Err(Stop::Unknown { reference, kind: past.kind }),
-            Effect::None | Effect::Repeatable => Ok(Replayed::Live(past.started_at)),
+            Effect::None | Effect::Repeatable => {
+                Ok(Replayed::Live(Since { first_at: past.started_at, known: true, begun: past.state == "started" }))
+            }
         };
     };
     hop.label = hop.label.join(past.label);

@@ -1,24 +1,25 @@
 //! WIT `tools` ⇄ the gateway. What a call may do without asking anybody is decided here, from what is known before it is sent.
 
 use opentelemetry::trace::SpanKind;
+use policy::approval::{Undoer, Undoing};
 use policy::call::{CallError, Effect, ToolCall, ToolMatching, ToolSearch};
 use policy::class::{Class, Facts};
 use policy::denied::Denied;
 use policy::grant::Grant;
+use policy::household;
 use policy::judge::{Destination, Granted};
-use policy::pattern::Patterns;
 use policy::task::Role;
 use policy::tier::{Clearance, Label, Tier};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::act::{Act, Failed, Reply, Seen, Told, Who};
+use super::act::{Act, Asked, Asker, By, Failed, Need, Reply, Seen, Who};
+use super::listing::listed;
 use super::model::{error, serves, tier};
 use super::perform::{Answered, perform, perform_all, refuse};
 use super::wit::homeaiops::agent::tools as wit;
 use super::wit::homeaiops::agent::types;
 use super::{Hop, Stop, World, arguments};
-use crate::gateway::{Gateway, Observation, Tool, Trouble};
+use crate::gateway::{self, Gateway, Observation, Tool, Trouble};
 use crate::metrics::{self, name};
 use crate::telemetry::trace::fact;
 
@@ -26,21 +27,9 @@ use crate::telemetry::trace::fact;
 const MOST_RESULT: usize = 256 * 1024;
 /// One result may fill this part of a run's journal.
 const PART: u64 = 4;
-/// Most tools of one search.
-const MOST_FOUND: u32 = 50;
-
-/// A tool as an agent sees it; also what the journal keeps of it.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Shown {
-    name: String,
-    description: String,
-    schema: String,
-    class: Class,
-    read_only: bool,
-}
 
 /// The gateway, or the refusal of a call where there is none.
-fn gateway(world: &World) -> Result<&Gateway, Denied> {
+pub(super) fn tools_of(world: &World) -> Result<&Gateway, Denied> {
     world.gateway.as_deref().ok_or_else(|| Denied {
         rule: "no_gateway",
         said: "no tool server is configured".into(),
@@ -55,39 +44,72 @@ fn facts<'w>(world: &'w World, call: &ToolCall, grant: &Grant, label: Label) -> 
     Some(gateway.facts(&call.tool, &call.arguments, call.hints.unwrap_or_default(), grant.floor(), label.tainted))
 }
 
-/// Makes sure that the tools are known.
-async fn look(world: &World, wanted: Option<&str>) -> Result<(), Stop> {
-    let Some(gateway) = &world.gateway else { return Ok(()) };
-    if let Err(trouble) = gateway.look(wanted).await {
-        let asked = !matches!(trouble, Trouble::Resting(_));
-        return Err(Stop::Backend { said: trouble.to_string(), at: gateway.url().to_owned(), asked });
-    }
-    if gateway.is_back() {
-        serves(world, gateway.url()).await.map_err(|error| Stop::Store(error.to_string()))?;
+/// A server in trouble keeps the run.
+fn stopped(failed: &Trouble, at: String) -> Stop {
+    let asked = !matches!(failed, Trouble::Resting(_));
+    Stop::Backend { said: failed.to_string(), at, asked }
+}
+
+/// After a look: what came of it, and who serves again.
+async fn looked(world: &World, gateway: &Gateway, how: Result<(), gateway::Failed>) -> Result<(), Stop> {
+    how.map_err(|failed| stopped(&failed.trouble, failed.at))?;
+    for url in gateway.back() {
+        serves(world, &url).await.map_err(|error| Stop::Store(error.to_string()))?;
     }
     Ok(())
 }
 
+/// Makes sure that everything is known that one of these patterns could cover.
+pub(super) async fn look_for(world: &World, patterns: &[&str]) -> Result<(), Stop> {
+    let Some(gateway) = &world.gateway else { return Ok(()) };
+    looked(world, gateway, gateway.look_for(patterns).await).await
+}
+
+/// Whether the household's list has that call, and what an entry of it wants to hold does. The look for that is the host's own: it is
+/// made only if a rule of the operator says that its tool looks, and whatever goes wrong with it does not hold.
+async fn listed_for(world: &World, call: &ToolCall, asker: &Asker) -> bool {
+    for allow in world.allowed.of(&call.tool, &call.arguments) {
+        let Some(when) = &allow.when else { return true };
+        let Some(gateway) = &world.gateway else { return false };
+        if gateway.look_at(&when.tool, when.arguments(&asker.requester)).await.is_some_and(|seen| when.holds(&seen)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// US dollars as millionths.
+fn micros(usd: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked with the configuration: 0 to 1e9")]
+    let micros = (usd * 1e6).round() as u64;
+    micros
+}
+
 /// Most bytes that one result may have: it must not end the run of its agent.
-fn most(grant: &Grant) -> usize {
+pub(super) fn most(grant: &Grant) -> usize {
     usize::try_from(grant.limits().journal_kib.saturating_mul(1024) / PART).unwrap_or(MOST_RESULT).min(MOST_RESULT)
 }
 
 impl Act for ToolCall {
     type Answer = Observation;
 
-    async fn learn(&mut self, world: &World, grant: &Grant) -> Result<(), Stop> {
+    async fn learn(&mut self, world: &World, grant: &Grant, asker: &Asker) -> Result<(), Stop> {
         // What is not granted is refused whether or not there is such a tool.
-        if grant.uses(&self.tool).is_ok() {
-            look(world, Some(&self.tool)).await?;
+        if grant.uses(&self.tool).is_err() {
+            return Ok(());
         }
-        let known = world.gateway.as_ref().and_then(|gateway| gateway.known());
-        self.hints = known.and_then(|known| known.tool(&self.tool).map(|tool| tool.hints));
+        let Some(gateway) = &world.gateway else { return Ok(()) };
+        looked(world, gateway, gateway.look(&self.tool).await).await?;
+        let known = gateway.known();
+        let tool = known.tool(&self.tool);
+        self.hints = tool.map(|tool| tool.hints);
+        self.unfit = tool.and_then(|tool| fits(tool, &self.arguments).err());
+        self.allowed = asker.role == Role::Household && listed_for(world, self, asker).await;
         Ok(())
     }
 
     fn destinations(&self, world: &World, grant: &Grant) -> Result<Vec<Destination>, Denied> {
-        gateway(world)?;
+        tools_of(world)?;
         let rule = facts(world, self, grant, Label::of(Tier::Public)).and_then(|facts| facts.rule);
         Ok(vec![Destination {
             name: self.tool.clone(),
@@ -98,30 +120,42 @@ impl Act for ToolCall {
         }])
     }
 
-    fn approval(&self, world: &World, grant: &Grant, label: Label, role: Role) -> Result<(), Denied> {
-        // One that there is not is said so, and nothing is sent.
-        let (Some(facts), Some(_), Some(gateway)) = (facts(world, self, grant, label), self.hints, &world.gateway) else {
-            return Ok(());
+    fn consent(&self, world: &World, by: &By<'_>) -> Result<Need, Denied> {
+        // What there is not, or does not fit, is said so, and nothing is sent.
+        if self.unfit.is_some() {
+            return Ok(Need::Nothing);
+        }
+        let (Some(facts), Some(_), Some(gateway)) = (facts(world, self, by.grant, by.label), self.hints, &world.gateway) else {
+            return Ok(Need::Nothing);
         };
         let class = facts.judge().class;
-        if class > Class::A && role == Role::Household {
-            // What the household may do without asking is a list of its own, which is not served yet.
-            return Err(Denied {
-                rule: "household",
-                said: format!(
-                    "`{}` changes something (class {}), and a member of the household asked for it",
-                    self.tool,
-                    class.as_str()
-                ),
-                at: "requester".into(),
-                hint: "the operator may ask for it".into(),
-            });
+        let unasked = match by.asker.role {
+            Role::Operator | Role::System => class.is_free(),
+            // The household changes nothing without being asked about, but for what its own list allows.
+            Role::Household => {
+                let own = facts.untainted().judge().class;
+                class == Class::A || (self.allowed && household::unasked(own, by.label))
+            }
+        };
+        if unasked {
+            return Ok(Need::Nothing);
         }
-        if class.is_free() {
-            return Ok(());
+        if self.batched {
+            return Err(facts.refused("approval_in_batch", &self.tool, by.grant.agent(), gateway.file()));
         }
-        let rule = if self.batched { "approval_in_batch" } else { "approval_needed" };
-        Err(facts.refused(rule, &self.tool, grant.agent(), gateway.file()))
+        let by_rule = facts.rule.and_then(|rule| rule.undo.as_ref()?.of(&self.arguments));
+        let by_rule = by_rule.map(|(tool, arguments)| Undoing { by: Undoer::Rule, text: format!("{tool} {arguments}") });
+        let claimed = || self.undo.clone().map(|text| Undoing { by: Undoer::Agent, text });
+        Ok(Need::Consent(Asked {
+            class,
+            because: match by.asker.role {
+                Role::Household if class.is_free() => "the household asks for it, and its list does not allow it".to_owned(),
+                Role::Operator | Role::Household | Role::System => facts.because(&self.tool, by.grant.agent()),
+            },
+            why: self.why.clone(),
+            undo: by_rule.or_else(claimed),
+            usd_micros: facts.rule.and_then(|rule| rule.cost_usd).map(micros),
+        }))
     }
 
     fn effect(&self, world: &World, _destination: &Destination) -> Effect {
@@ -148,31 +182,31 @@ impl Act for ToolCall {
             })
         };
         let Some(gateway) = world.gateway.as_deref().filter(|_| call.hints.is_some()) else { return Err(gone()) };
-        let known = gateway.known();
-        let tool = known.as_ref().and_then(|known| known.tool(&call.tool)).ok_or_else(gone)?;
-        fits(tool, &call.arguments).map_err(|text| Failed::Told(CallError::Invalid { text }))?;
-
+        if let Some(text) = &call.unfit {
+            return Err(Failed::Told(CallError::Invalid { text: text.clone() }));
+        }
         let effect = call.effect(&world, granted.destination());
         let began = tokio::time::Instant::now();
         let ended = gateway.call(&granted, &who.key, effect != Effect::Once).await;
         let outcome = match &ended {
             Ok(observation) if observation.is_error => "error",
             Ok(_) => "ok",
-            Err(Trouble::Silent(_)) => "unknown",
-            Err(Trouble::Resting(_) | Trouble::Away(_)) => "unreachable",
+            Err(gateway::Failed { trouble: Trouble::Silent(_), .. }) => "unknown",
+            Err(gateway::Failed { trouble: Trouble::Resting(_) | Trouble::Away(_), .. }) => "unreachable",
         };
         metrics::count(name::TOOL_CALLS, 1, &[("agent", who.grant.agent()), ("tool", &call.tool), ("outcome", outcome)]);
         metrics::observe(name::TOOL_SECONDS, began.elapsed().as_secs_f64(), &[("tool", &call.tool)]);
         let observation = match ended {
             Ok(observation) => observation,
-            Err(Trouble::Silent(said)) => return Err(Failed::Unknown(said)),
-            Err(trouble) => {
+            Err(gateway::Failed { trouble: Trouble::Silent(said), .. }) => return Err(Failed::Unknown(said)),
+            Err(gateway::Failed { trouble, at }) => {
                 let asked = !matches!(trouble, Trouble::Resting(_));
-                return Err(Failed::Backend { said: trouble.to_string(), at: gateway.url().to_owned(), asked });
+                return Err(Failed::Backend { said: trouble.to_string(), at, asked });
             }
         };
-        if gateway.is_back() || who.parked {
-            serves(&world, gateway.url()).await?;
+        let own = gateway.at(&call.tool).filter(|_| who.parked).map(str::to_owned);
+        for url in gateway.back().into_iter().chain(own) {
+            serves(&world, &url).await?;
         }
         Ok(Reply { answer: cut(observation, most(&who.grant)), tier: Tier::Public, usage: None, wrote: None })
     }
@@ -207,101 +241,6 @@ fn cut(observation: Observation, most: usize) -> Observation {
         left_out = format!("\n[cut: {end} of {all} bytes are told]{left_out}");
     }
     Observation { text: text + &left_out, data, is_error }
-}
-
-/// The catalogue of the operator's own server: what it tells is no result of a tool.
-fn catalogue(world: &World) -> Result<Vec<Destination>, Denied> {
-    gateway(world)?;
-    Ok(vec![Destination {
-        name: "tools".into(),
-        clearance: Clearance::OPERATOR,
-        yields: Tier::Internal,
-        untrusted: false,
-        reason: String::new(),
-    }])
-}
-
-/// Tools as their agent sees them: those that its grant covers, each with the class of a call of which nothing is known but its tool.
-fn shown<'t>(gateway: &Gateway, who: &Who, tools: impl Iterator<Item = &'t Tool>) -> Vec<Shown> {
-    let nothing = Value::Object(Map::new());
-    tools
-        .filter(|tool| who.grant.uses(&tool.name).is_ok())
-        .map(|tool| {
-            let facts = gateway.facts(&tool.name, &nothing, tool.hints, who.grant.floor(), who.label.tainted);
-            Shown {
-                name: tool.name.clone(),
-                description: tool.description.clone(),
-                schema: tool.schema.to_string(),
-                class: facts.judge().class,
-                read_only: facts.effect() == Effect::None,
-            }
-        })
-        .collect()
-}
-
-fn bytes(tool: &Shown) -> usize {
-    tool.name.len() + tool.description.len() + tool.schema.len()
-}
-
-impl Act for ToolSearch {
-    type Answer = Vec<Shown>;
-
-    async fn learn(&mut self, world: &World, grant: &Grant) -> Result<(), Stop> {
-        if grant.uses_anything().is_ok() { look(world, None).await } else { Ok(()) }
-    }
-
-    fn destinations(&self, world: &World, _grant: &Grant) -> Result<Vec<Destination>, Denied> {
-        catalogue(world)
-    }
-
-    async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<Vec<Shown>>, Failed> {
-        let call = granted.call();
-        let mut found = Vec::new();
-        if let Some((gateway, known)) = world.gateway.as_deref().and_then(|gateway| Some((gateway, gateway.known()?))) {
-            let best = known.search(&call.query);
-            let limit = usize::try_from(call.limit.min(MOST_FOUND)).unwrap_or_default();
-            let mut room = most(&who.grant);
-            found = shown(gateway, &who, best.into_iter()).into_iter().take(limit).collect();
-            // The best come first: what does not fit is what fits least.
-            found.retain(|tool| match room.checked_sub(bytes(tool)) {
-                Some(left) => {
-                    room = left;
-                    true
-                }
-                None => false,
-            });
-        }
-        Ok(Reply { answer: found, tier: Tier::Public, usage: None, wrote: None })
-    }
-}
-
-impl Act for ToolMatching {
-    type Answer = Vec<Shown>;
-
-    async fn learn(&mut self, world: &World, grant: &Grant) -> Result<(), Stop> {
-        if grant.uses_anything().is_ok() { look(world, None).await } else { Ok(()) }
-    }
-
-    fn destinations(&self, world: &World, _grant: &Grant) -> Result<Vec<Destination>, Denied> {
-        catalogue(world)
-    }
-
-    async fn act(world: World, granted: Granted<Self>, who: Who) -> Result<Reply<Vec<Shown>>, Failed> {
-        let invalid = |text: String| Failed::Told(CallError::Invalid { text });
-        let pattern = &granted.call().pattern;
-        let patterns = Patterns::compile(std::slice::from_ref(pattern)).map_err(|bad| invalid(bad.to_string()))?;
-        let mut found = Vec::new();
-        if let Some((gateway, known)) = world.gateway.as_deref().and_then(|gateway| Some((gateway, gateway.known()?))) {
-            found = shown(gateway, &who, known.tools().filter(|tool| patterns.covers(&tool.name)));
-        }
-        let (all, most) = (found.iter().map(bytes).sum::<usize>(), most(&who.grant));
-        if all > most {
-            let said =
-                format!("`{pattern}` matches {} tools of {all} bytes, and at most {most} are told: ask for fewer", found.len());
-            return Err(invalid(said));
-        }
-        Ok(Reply { answer: found, tier: Tier::Public, usage: None, wrote: None })
-    }
 }
 
 impl wit::Host for Hop {
@@ -345,7 +284,14 @@ async fn all(hop: &mut Hop, actions: Vec<wit::Action>) -> Result<Vec<Result<wit:
 /// A call as the policy sees it. What the agent claims of it (`why`, `undo`) is for those who are asked to approve it.
 fn asked(action: wit::Action, batched: bool) -> Result<ToolCall, String> {
     let arguments = arguments::parse(&action.arguments)?;
-    Ok(ToolCall { tool: action.tool, arguments, batched, hints: None })
+    let wit::Action { tool, why, undo, .. } = action;
+    Ok(ToolCall { tool, arguments, batched, hints: None, why: brief(why), undo: undo.map(brief), allowed: false, unfit: None })
+}
+
+/// What an agent says of its call to whoever is asked: as much as a person reads.
+fn brief(text: String) -> String {
+    const MOST: usize = 2000;
+    text.chars().take(MOST).map(|letter| if letter == '\0' { '\u{fffd}' } else { letter }).collect()
 }
 
 fn observed(answered: Answered<ToolCall>) -> Result<wit::Observation, types::Error> {
@@ -356,22 +302,6 @@ fn observed(answered: Answered<ToolCall>) -> Result<wit::Observation, types::Err
         is_error: told.answer.is_error,
         tier: tier(told.label.tier),
     })
-}
-
-fn listed(answered: Result<Told<Vec<Shown>>, CallError>) -> Result<Vec<wit::Tool>, types::Error> {
-    let tool = |tool: Shown| wit::Tool {
-        name: tool.name,
-        description: tool.description,
-        schema: tool.schema,
-        class: match tool.class {
-            Class::A => types::ActionClass::A,
-            Class::B => types::ActionClass::B,
-            Class::C => types::ActionClass::C,
-            Class::D => types::ActionClass::D,
-        },
-        read_only: tool.read_only,
-    };
-    answered.map_err(error).map(|told| told.answer.into_iter().map(tool).collect())
 }
 
 #[cfg(test)]

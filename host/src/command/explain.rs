@@ -169,7 +169,7 @@ impl Explanation<'_> {
             at: "[mcp] in the configuration".into(),
             hint: "add [mcp] url = \"http://…/mcp\" there".into(),
         };
-        let call = ToolCall { tool: tool.to_owned(), arguments: arguments.clone(), batched: false, hints: None };
+        let call = ToolCall::new(tool, arguments.clone());
         let Some(mcp) = &self.config.mcp else { return Ok(self.steps(call, "tools", tool, Err(none()))) };
         let rules = Rules::compile(&mcp.rules).unwrap_or_default();
         let rule = rules.of(tool, &arguments);
@@ -185,7 +185,8 @@ impl Explanation<'_> {
         let mut steps = self.steps(call, "tools", tool, Ok(Some((destination, line.clone()))));
         if steps.iter().all(|step| step.passed.is_ok()) {
             let (trusted, floor, tainted) = (mcp.trusted, self.grant.floor(), self.label.tainted);
-            let facts = policy::class::Facts { rule, hints: Hints::default(), trusted, floor, tainted };
+            let undoes = rule.and_then(|rule| rule.undo.as_ref()?.of(&arguments)).is_some();
+            let facts = policy::class::Facts { rule, hints: Hints::default(), trusted, floor, tainted, undoes };
             let class = facts.judge().class;
             let passed = match class.is_free() {
                 true => Ok(format!("{line}: class {}, nobody is asked; its server may say that it is more", class.as_str())),

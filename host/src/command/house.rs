@@ -5,22 +5,26 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::tz::TimeZone;
+use policy::household::Allowed;
+use policy::task::Role;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::capability::{Caps, Live, Secrets, World};
-use crate::config::Config;
+use crate::config::{Config, Mcp};
 use crate::egress::{Client, otlp};
 use crate::fleet::Fleet;
 use crate::gateway::Gateway;
 use crate::ingress::{Backlog, Ingress};
 use crate::markup::Links;
 use crate::metrics;
+use crate::outbox::{Letters, Outbox, Tokens};
 use crate::router::Router;
 use crate::runtime::engine::{self, Cache, Compiler, Size};
-use crate::store::Db;
+use crate::sink::Sink;
+use crate::store::{Db, links};
 use crate::surface::{self, State};
 use crate::telemetry::trace::Traces;
 use crate::vault::Vault;
@@ -30,6 +34,8 @@ use crate::worker::Worker;
 pub(super) struct House {
     pub(super) state: State,
     worker: Worker,
+    /// Whether it serves its outbox.
+    tells: bool,
 }
 
 impl House {
@@ -44,9 +50,10 @@ impl House {
         let (engine, cache) = sandbox(&config)?;
         let config = Arc::new(config);
         let fleet = Arc::new(Fleet::load(&engine, &cache, &config, &db).await?);
-        let tools = config.mcp.iter().map(|mcp| mcp.url.as_str());
+        let tools = config.mcp.iter().flat_map(Mcp::servers).map(|(_, server)| server.url.as_str());
         let collector = std::iter::once(config.telemetry.otlp_endpoint.as_str());
-        let urls = config.inference.groups.values().map(|group| group.url.as_str()).chain(collector).chain(tools);
+        let sinks = config.sinks.urls().map(|(_, url)| url);
+        let urls = config.inference.groups.values().map(|group| group.url.as_str()).chain(collector).chain(tools).chain(sinks);
         let client = Client::new(urls, &config.egress.private)?;
         let traces = match config.telemetry.otlp_endpoint.is_empty() {
             true => Traces::default(),
@@ -58,6 +65,8 @@ impl House {
             db: db.clone(),
             vault,
             gateway,
+            outbox: outbox(&config, &db, &client).await?,
+            allowed: Arc::new(Allowed::compile(config.household.allow.as_deref().unwrap_or_default())?),
             router: Arc::new(Router::new(&config.inference, client)),
             executing: Arc::new(Semaphore::new(config.server.workers)),
             caps: Caps::of(&config.caps, TimeZone::get(&config.server.timezone)?),
@@ -74,7 +83,7 @@ impl House {
         };
         let ingress = Ingress { db, fleet: fleet.clone(), config: config.clone(), traces, backlog: Backlog::default() };
         let state = State { ingress, world, fleet, config, metrics: rendered, drain: CancellationToken::new() };
-        Ok(Self { state, worker })
+        Ok(Self { state, worker, tells: true })
     }
 
     /// Serves and works until `drain` is cancelled and running hops have had their grace. At each `hangup` it looks at its agents again.
@@ -83,6 +92,9 @@ impl House {
         let serving = axum::serve(listener, routes).with_graceful_shutdown(drain.clone().cancelled_owned());
         let (grace, traces) = (self.worker.grace, self.worker.world.traces.clone());
         tokio::spawn(self.worker.fleet.clone().watch(hangup, drain.clone()));
+        let world = &self.worker.world;
+        let outbox = if self.tells { world.outbox.clone() } else { Outbox::silent() };
+        let telling = tokio::spawn(outbox.run(world.db.clone(), drain.clone()));
         let worker = tokio::spawn(self.worker.run(drain.clone()));
         // A connection that stalls in the middle of a request must not keep the process alive.
         let overdue = async {
@@ -95,14 +107,34 @@ impl House {
         };
         drain.cancel();
         worker.await.context("the worker ended")?;
+        telling.await.context("the outbox ended")?;
         tokio::task::spawn_blocking(move || traces.end()).await.context("the last spans were being sent")?;
         served
+    }
+
+    /// The same, which leaves its outbox alone.
+    pub(super) fn telling_nobody(self) -> Self {
+        Self { tells: false, ..self }
     }
 
     /// Its worker, for a command that works without a port.
     pub(super) fn worker(&self) -> Worker {
         self.worker.clone()
     }
+}
+
+/// The way to people.
+async fn outbox(config: &Config, db: &Db, client: &Client) -> anyhow::Result<Outbox> {
+    let key = match &config.approvals.key {
+        Some(key) => key.clone(),
+        None => links::secret(db, "approval key", hex::encode(rand::random::<[u8; 32]>())).await?,
+    };
+    let operator = config.requesters.iter().find(|(_, requester)| requester.role == Role::Operator);
+    let operator = operator.map_or("operator", |(name, _)| name.as_str());
+    let links = Links::to(&config.links.hosts, &config.server.public_url)?;
+    let letters = Letters::new(Tokens::new(&key, &config.server.public_url), links, operator.to_owned());
+    let ttl = config.approvals.ttl_ms().map_err(anyhow::Error::msg)?;
+    Ok(Outbox::new(Sink::configured(&config.sinks, client), letters, ttl))
 }
 
 /// The engine and its cache, as every command that looks at components uses them.

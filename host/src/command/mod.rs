@@ -16,6 +16,7 @@ mod rehearse;
 mod revoke;
 mod rollback;
 mod serve;
+mod smoke;
 mod validate;
 
 use std::path::PathBuf;
@@ -86,6 +87,13 @@ enum Command {
         settings: Settings,
         #[command(flatten)]
         doctor: doctor::Options,
+    },
+    /// Follow one approval from end to end against the configuration as it is, and say of each link whether it holds.
+    Smoke {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        smoke: smoke::Options,
     },
     /// Bring the database's tables up to date; no host may run on them.
     Migrate {
@@ -230,6 +238,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Agent { command } => agent::run(command).await,
         Command::Rehearse { settings, rehearse } => rehearse::run(settings.load()?, rehearse).await,
         Command::Doctor { settings, doctor } => doctor::run(settings.load()?, doctor).await,
+        Command::Smoke { settings, smoke } => smoke::run(settings.load()?, smoke).await,
         Command::Migrate { settings, check, json } => migrate::run(&settings.load()?, check, json).await,
         Command::Backup { settings, file } => backup::run(&settings.load()?, &file).await,
         Command::Bench { settings, bench } => bench::run(settings, bench).await,

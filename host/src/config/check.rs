@@ -170,6 +170,12 @@ pub(super) fn sensible(config: &Config) -> Result<(), ConfigError> {
     if let Some(mcp) = &config.mcp {
         mcp.sensible()?;
     }
+    config.approvals.sensible()?;
+    config.sinks.sensible()?;
+    let allow = config.household.allow.as_deref().unwrap_or_default();
+    if let Err(bad) = policy::household::Allowed::compile(allow) {
+        return wrong("[[household.allow]]", bad.to_string(), "tools = \"ha_ha_call_service\"");
+    }
     for (key, patterns) in [("egress.private", &config.egress.private), ("links.hosts", &config.links.hosts)] {
         if let Err(bad) = policy::pattern::Patterns::compile(patterns) {
             return wrong(key, bad.to_string(), "[\"*.lan\"]");

@@ -1,16 +1,42 @@
-//! `[mcp]`: the one server through which agents reach tools, and what the operator says of its tools.
+//! `[mcp]`: the servers through which agents reach tools, and what the operator says of their tools.
+
+use std::collections::BTreeMap;
 
 use policy::class::{Rule, Rules};
 use serde::Deserialize;
 
 use super::ConfigError;
 
-/// `[mcp]`
+/// One server: `[mcp]` itself, or `[mcp.servers.NAME]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Where it speaks MCP over Streamable HTTP.
+    pub url: String,
+    /// What stands before the names of its tools here.
+    #[serde(default)]
+    pub prefix: String,
+    /// The variable that holds its token.
+    #[serde(default)]
+    pub token_env: Option<String>,
+    /// Whether what it says of its tools may lower a class.
+    #[serde(default)]
+    pub trusted: bool,
+    /// The token itself, read from the environment.
+    #[serde(skip)]
+    pub token: Option<String>,
+}
+
+/// `[mcp]`: a gateway to many servers, several servers by name, or both.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mcp {
-    /// Where it speaks MCP over Streamable HTTP.
+    /// Where it speaks MCP over Streamable HTTP; empty if only named servers do.
+    #[serde(default)]
     pub url: String,
+    /// `[mcp.servers.NAME]`
+    #[serde(default)]
+    pub servers: BTreeMap<String, Server>,
     /// The variable that holds its token.
     #[serde(default)]
     pub token_env: Option<String>,
@@ -23,9 +49,16 @@ pub struct Mcp {
     /// `[[mcp.rules]]`: first match wins.
     #[serde(default)]
     pub rules: Vec<Rule>,
-    /// The token itself, read from the environment.
+    /// Whether the rules that ship (`deploy/tools.toml`) stand behind them.
+    #[serde(default = "yes")]
+    pub shipped_rules: bool,
+    /// The server that the table itself names.
     #[serde(skip)]
-    pub token: Option<String>,
+    pub gateway: Option<Server>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn minute() -> u64 {
@@ -33,22 +66,54 @@ fn minute() -> u64 {
 }
 
 impl Mcp {
+    /// A server there, with these rules and no others.
+    #[must_use]
+    pub fn at(url: String, rules: Vec<Rule>) -> Self {
+        let servers = BTreeMap::new();
+        Self { url, servers, token_env: None, trusted: false, call_s: minute(), rules, shipped_rules: false, gateway: None }
+            .normal()
+    }
+
+    /// The same, with its own server among the others.
+    pub(super) fn normal(self) -> Self {
+        let Self { url, token_env, trusted, .. } = &self;
+        let own = Server { url: url.clone(), prefix: String::new(), token_env: token_env.clone(), trusted: *trusted, token: None };
+        let gateway = (!url.is_empty()).then_some(own);
+        Self { gateway, ..self }
+    }
+
+    /// Every server by name, the one of `[mcp]` first.
+    pub fn servers(&self) -> impl Iterator<Item = (&str, &Server)> {
+        let named = self.servers.iter().map(|(name, server)| (name.as_str(), server));
+        self.gateway.iter().map(|own| ("mcp", own)).chain(named)
+    }
+
+    /// The same, to fill in what the environment holds.
+    pub(super) fn servers_mut(&mut self) -> impl Iterator<Item = (&str, &mut Server)> {
+        let named = self.servers.iter_mut().map(|(name, server)| (name.as_str(), server));
+        self.gateway.iter_mut().map(|own| ("mcp", own)).chain(named)
+    }
+
     /// What parses but cannot be meant.
     pub(super) fn sensible(&self) -> Result<(), ConfigError> {
         let wrong = |place: &str, said: String, hint: &str| Err(ConfigError { place: place.into(), said, hint: hint.into() });
-        match reqwest::Url::parse(&self.url) {
-            Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() => {
-                return wrong("[mcp]", format!("url `{}` is no http address", self.url), "url = \"http://127.0.0.1:8080/mcp\"");
+        const EXAMPLE: &str = "url = \"http://127.0.0.1:8080/mcp\"";
+        if self.servers().next().is_none() {
+            return wrong("[mcp]", "it names no server".into(), EXAMPLE);
+        }
+        for (name, server) in self.servers() {
+            let place = if name == "mcp" { "[mcp]".to_owned() } else { format!("[mcp.servers.{name}]") };
+            match reqwest::Url::parse(&server.url) {
+                Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() => {
+                    return wrong(&place, format!("url `{}` is no http address", server.url), EXAMPLE);
+                }
+                Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                    let hint = "name the variable of a token: token_env = \"MCP_TOKEN\"";
+                    return wrong(&place, "the url holds a name or password".into(), hint);
+                }
+                Ok(_) => {}
+                Err(error) => return wrong(&place, format!("url `{}`: {error}", server.url), EXAMPLE),
             }
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                return wrong(
-                    "[mcp]",
-                    "the url holds a name or password".into(),
-                    "name the variable of a token: token_env = \"MCP_TOKEN\"",
-                );
-            }
-            Ok(_) => {}
-            Err(error) => return wrong("[mcp]", format!("url `{}`: {error}", self.url), "url = \"http://127.0.0.1:8080/mcp\""),
         }
         if self.call_s == 0 {
             return wrong("[mcp]", "`call_s` must be at least 1".into(), "call_s = 60");
@@ -56,6 +121,10 @@ impl Mcp {
         if let Some(at) = self.rules.iter().flat_map(|rule| rule.args.keys()).find(|at| !at.starts_with('/')) {
             let hint = "write it from the root: args = { \"/domain\" = [\"light\"] }";
             return wrong("[[mcp.rules]]", format!("`{at}` is no JSON pointer"), hint);
+        }
+        if let Some(rule) = self.rules.iter().find(|rule| rule.cost_usd.is_some_and(|usd| !(0.0..=1e9).contains(&usd))) {
+            let said = format!("cost_usd of `{}` is no sum of US dollars", rule.tools);
+            return wrong("[[mcp.rules]]", said, "cost_usd = 120.0");
         }
         if let Err(bad) = Rules::compile(&self.rules) {
             return wrong("[[mcp.rules]]", bad.to_string(), "tools = \"search_*\"");

@@ -2,27 +2,33 @@
 //!
 //! The only reader of the environment. Nothing here acts on what it reads.
 
+mod approvals;
 mod check;
 mod grants;
 mod inference;
-mod mcp;
+pub mod mcp;
 mod prices;
 mod secrets;
+pub mod sinks;
 mod sources;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use policy::household::Allow;
 use policy::manifest::{Ceiling, Limits};
 use policy::task::{Intent, Role, Source};
 use policy::tier::{Clearance, Tier};
 use serde::Deserialize;
 
+pub use approvals::Approvals;
 pub use check::ConfigError;
 pub use grants::lines as grant_lines;
 pub use inference::{Group, Inference, Kind, Price};
 pub use mcp::Mcp;
+pub use sinks::Sinks;
 
 /// Every setting with its default: the file that ships.
 pub const SHIPPED: &str = include_str!("../../../deploy/host.toml");
@@ -81,13 +87,12 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// `[caps]`
     pub caps: Caps,
-    /// Tables of the contract that this version reads but does not serve: named in a warning at start.
+    /// `[approvals]`
+    pub approvals: Approvals,
+    /// `[sinks.NAME]`
     #[serde(default)]
-    pub approvals: Option<toml::Table>,
-    /// See `approvals`.
-    #[serde(default)]
-    pub sinks: Option<toml::Table>,
-    /// See `approvals`.
+    pub sinks: Sinks,
+    /// A table of the contract that this version reads but does not serve: named in a warning at start.
     #[serde(default)]
     pub schedules: Option<toml::Value>,
     /// Where grants are written, for refusals: the file's name, or the shipped one.
@@ -227,9 +232,9 @@ pub struct Requester {
 pub struct Household {
     /// Intents that household members may have.
     pub intents: Vec<Intent>,
-    /// Calls that need no asking; read, and served when there are tools.
+    /// Calls that need no asking; those that ship, unless the operator lists their own.
     #[serde(default)]
-    pub allow: Vec<toml::Table>,
+    pub allow: Option<Vec<Allow>>,
 }
 
 /// `[auth]`
@@ -320,13 +325,7 @@ impl Config {
     /// What is set but not served by this version.
     #[must_use]
     pub fn unserved(&self) -> Vec<String> {
-        let tables = [
-            ("[approvals]", self.approvals.is_some()),
-            ("[sinks]", self.sinks.is_some()),
-            ("[[schedules]]", self.schedules.is_some()),
-            ("[[household.allow]]", !self.household.allow.is_empty()),
-            ("enable_claude in [inference]", self.inference.enable_claude),
-        ];
+        let tables = [("[[schedules]]", self.schedules.is_some()), ("enable_claude in [inference]", self.inference.enable_claude)];
         let tables = tables.into_iter().filter(|(_, set)| *set).map(|(what, _)| what.to_owned());
         let groups = self.inference.groups.iter().filter(|(_, group)| !group.fallback.is_empty());
         tables.chain(groups.map(|(name, _)| format!("fallback in [inference.groups.{name}]"))).collect()

@@ -8,7 +8,8 @@ impl Config {
     pub fn secrets(&self) -> Vec<(String, String)> {
         let keys =
             self.inference.groups.iter().filter_map(|(name, group)| Some((format!("key of {name}"), group.api_key.clone()?)));
-        let gateway = self.mcp.iter().filter_map(|mcp| Some(("token of mcp".to_owned(), mcp.token.clone()?)));
+        let servers = self.mcp.iter().flat_map(super::Mcp::servers);
+        let gateway = servers.filter_map(|(name, server)| Some((format!("token of {name}"), server.token.clone()?)));
         let headers = || self.telemetry.headers.iter();
         let whole = headers().map(|(name, value)| (format!("header {name} of telemetry"), value.clone()));
         // What stands after `Bearer ` or `Basic ` is the secret.
@@ -19,7 +20,9 @@ impl Config {
         let tokens = self.auth.tokens.iter().filter_map(|token| Some((format!("token of {}", token.name), token.value.clone()?)));
         let database = url::Url::parse(&self.database_url()).ok();
         let password = database.and_then(|url| Some(("password of the database".to_owned(), decoded(url.password()?))));
-        keys.chain(gateway).chain(whole).chain(bare).chain(tokens).chain(password).collect()
+        let approvals = self.approvals.key.iter().map(|key| ("key of approvals".to_owned(), key.clone()));
+        let all = keys.chain(gateway).chain(whole).chain(bare).chain(tokens).chain(password).chain(approvals);
+        all.chain(self.sinks.secrets()).collect()
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::check::{self, ConfigError};
-use super::{Config, Flags, SHIPPED};
+use super::tools;
+use super::{Config, Flags, Mcp, SHIPPED};
 
 /// Variables that stand for a flag. Every other setting is `HOST_` and its keys joined by `__`.
 const SHORT: [(&str, [&str; 2]); 5] = [
@@ -36,6 +37,7 @@ pub(super) fn load(flags: &Flags) -> Result<Config, ConfigError> {
     config.file = file;
     config.own_grants = own_grants.unwrap_or_default();
     secrets(&mut config)?;
+    tools::add(&mut config)?;
     check::sensible(&config)?;
     Ok(config)
 }
@@ -140,10 +142,12 @@ fn secrets(config: &mut Config) -> Result<(), ConfigError> {
             group.api_key = Some(variable(env).ok_or_else(|| missing(place, env))?);
         }
     }
-    if let Some(mcp) = &mut config.mcp
-        && let Some(env) = &mcp.token_env
-    {
-        mcp.token = Some(variable(env).ok_or_else(|| missing("token_env in [mcp]".into(), env))?);
+    config.mcp = config.mcp.take().map(Mcp::normal);
+    for (name, server) in config.mcp.iter_mut().flat_map(Mcp::servers_mut) {
+        if let Some(env) = &server.token_env {
+            let place = if name == "mcp" { "token_env in [mcp]".into() } else { format!("token_env in [mcp.servers.{name}]") };
+            server.token = Some(variable(env).ok_or_else(|| missing(place, env))?);
+        }
     }
     if let Some(env) = &config.telemetry.otlp_headers_env {
         let place = "otlp_headers_env in [telemetry]";
@@ -155,6 +159,12 @@ fn secrets(config: &mut Config) -> Result<(), ConfigError> {
             };
             config.telemetry.headers.insert(key.trim().to_owned(), value.trim().to_owned());
         }
+    }
+    if let Some(env) = &config.approvals.key_env {
+        config.approvals.key = Some(variable(env).ok_or_else(|| missing("key_env in [approvals]".into(), env))?);
+    }
+    if let Some((place, env)) = config.sinks.read(variable).into_iter().next() {
+        return Err(missing(place.to_owned(), &env));
     }
     for token in &mut config.auth.tokens {
         let place = format!("[[auth.tokens]] `{}`", token.name);

@@ -32,7 +32,8 @@ pub use reload::{Change, Checked};
 use validate::Found;
 
 /// The agents that ship, and whose grants do.
-pub const BUNDLED: [&str; 3] = ["triager", "note-maker", "reporter"];
+pub const BUNDLED: [&str; 7] =
+    ["triager", "note-maker", "reporter", "supervisor", "homelab-engineer", "observability-operator", "errand-runner"];
 
 /// An agent that serves.
 pub struct Agent {

@@ -322,8 +322,8 @@ fn foreign(import: &str) -> Option<String> {
     };
     let (interface, edition) = ours.split_once('@').unwrap_or((ours, ""));
     match interface {
-        "types" | "log" | "model" | "tools" | "vault" if edition == EDITION => None,
-        "types" | "log" | "model" | "tools" | "vault" => Some(format!(
+        "types" | "log" | "model" | "tools" | "vault" | "approvals" if edition == EDITION => None,
+        "types" | "log" | "model" | "tools" | "vault" | "approvals" => Some(format!(
             "imports `{import}`, and this host serves edition {EDITION}: build it against that edition of wit/agent.wit"
         )),
         _ => Some(format!("imports `{import}`, which this version of the host does not serve")),
@@ -337,6 +337,7 @@ fn unwanted(import: &str, manifest: &Manifest) -> Option<String> {
     let (wanted, key) = match interface {
         "model" => (!wants.models.is_empty(), "models"),
         "tools" => (!wants.tools.is_empty(), "tools"),
+        "approvals" => (wants.approvals, "approvals"),
         "vault" => (!(wants.vault_read.is_empty() && wants.vault_write.is_empty()), "vault-read or vault-write"),
         _ => return None,
     };

@@ -28,7 +28,7 @@ pub struct Tool {
 
 /// Every tool of a server, by name.
 #[derive(Debug)]
-pub struct Catalogue {
+pub(super) struct Catalogue {
     tools: BTreeMap<String, Tool>,
     read_at: Instant,
 }
@@ -36,13 +36,37 @@ pub struct Catalogue {
 impl Catalogue {
     /// The tool of that name.
     #[must_use]
-    pub fn tool(&self, name: &str) -> Option<&Tool> {
+    pub(super) fn tool(&self, name: &str) -> Option<&Tool> {
         self.tools.get(name)
+    }
+}
+
+/// What is known of all servers. Of two tools of one name the first server's is the one.
+#[derive(Clone, Debug, Default)]
+pub struct Known(Vec<Arc<Catalogue>>);
+
+impl Known {
+    pub(super) fn of(catalogues: impl Iterator<Item = Arc<Catalogue>>) -> Self {
+        Self(catalogues.collect())
+    }
+
+    /// The tool of that name.
+    #[must_use]
+    pub fn tool(&self, name: &str) -> Option<&Tool> {
+        self.0.iter().find_map(|catalogue| catalogue.tool(name))
     }
 
     /// All of them, by name.
-    pub fn tools(&self) -> impl Iterator<Item = &Tool> {
-        self.tools.values()
+    #[must_use]
+    pub fn tools(&self) -> Vec<&Tool> {
+        if let [only] = self.0.as_slice() {
+            return only.tools.values().collect();
+        }
+        let mut all: BTreeMap<&str, &Tool> = BTreeMap::new();
+        for (name, tool) in self.0.iter().flat_map(|catalogue| &catalogue.tools) {
+            all.entry(name).or_insert(tool);
+        }
+        all.into_values().collect()
     }
 
     /// Tools that have any of the words, best first; all of them if there is no word.
@@ -55,7 +79,7 @@ impl Catalogue {
             let hits = words.iter().map(|word| usize::from(name.contains(word)) * 2 + usize::from(description.contains(word)));
             hits.sum::<usize>()
         };
-        let mut found: Vec<(usize, &Tool)> = self.tools().map(|tool| (score(tool), tool)).collect();
+        let mut found: Vec<(usize, &Tool)> = self.tools().into_iter().map(|tool| (score(tool), tool)).collect();
         found.retain(|(score, _)| *score > 0 || words.is_empty());
         found.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.name.cmp(&other.name)));
         found.into_iter().map(|(_, tool)| tool).collect()
@@ -108,11 +132,17 @@ mod tests {
             tool("reboot", "Ends a disk's misery."),
             tool("mail", "Sends mail."),
         ]);
-        let known = shelf.known().expect("it was put there");
+        let one = shelf.known().expect("it was put there");
+        let known = Known::of([one.clone()].into_iter());
         let names = |query: &str| known.search(query).into_iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>();
         assert_eq!(names("Disk"), ["disk_usage", "reboot"]);
         assert_eq!(names(""), ["disk_usage", "mail", "reboot"]);
         assert_eq!(names("printer"), Vec::<&str>::new());
-        assert!(shelf.serves(&known, None) && shelf.serves(&known, Some("unheard of")));
+        assert!(shelf.serves(&one, None) && shelf.serves(&one, Some("unheard of")));
+        let other = Shelf::default();
+        other.put(vec![tool("mail", "Another's mail."), tool("aardvark", "Digs.")]);
+        let both = Known::of([one, other.known().expect("it was put there")].into_iter());
+        let all: Vec<_> = both.tools().into_iter().map(|tool| (tool.name.as_str(), tool.description.as_str())).collect();
+        assert_eq!((all.len(), all[0].0, all[2]), (4, "aardvark", ("mail", "Sends mail.")), "of two of one name the first");
     }
 }

@@ -3,15 +3,20 @@
 //! Its errors say one thing above all: whether a request may have been sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use policy::class::Hints;
+use rmcp::ClientHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientConfig, ContentBlock, Implementation,
     JsonObject, PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ResourceContents,
 };
-use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, RoleClient, RunningService, ServiceError};
+use rmcp::service::{
+    ClientInitializeError, ClientLifecycleMode, ClientServiceExt, NotificationContext, Peer, RoleClient, RunningService,
+    ServiceError,
+};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::ExponentialBackoff;
 use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
@@ -33,7 +38,23 @@ const AT_ONCE: usize = 256;
 /// Where a call's idempotency key travels.
 const KEY: &str = "homeaiops/idempotency-key";
 
-type Session = RunningService<RoleClient, ClientConfig>;
+type Session = RunningService<RoleClient, Ears>;
+
+/// What the server says by itself: that its tools are others now.
+struct Ears {
+    we: ClientConfig,
+    stale: Arc<AtomicBool>,
+}
+
+impl ClientHandler for Ears {
+    fn get_info(&self) -> ClientConfig {
+        self.we.clone()
+    }
+
+    async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {
+        self.stale.store(true, Ordering::SeqCst);
+    }
+}
 
 /// Why a request has no answer.
 #[derive(Debug)]
@@ -59,11 +80,18 @@ pub(super) struct Line {
     token: Option<String>,
     http: reqwest::Client,
     session: Mutex<Option<Arc<Session>>>,
+    /// Set by a server that has other tools now.
+    stale: Arc<AtomicBool>,
 }
 
 impl Line {
     pub(super) fn new(url: &str, token: Option<String>, http: reqwest::Client) -> Self {
-        Self { url: url.to_owned(), token, http, session: Mutex::default() }
+        Self { url: url.to_owned(), token, http, session: Mutex::default(), stale: Arc::default() }
+    }
+
+    /// Whether the server has said that its tools are others now; once for each time.
+    pub(super) fn has_changed(&self) -> bool {
+        self.stale.swap(false, Ordering::SeqCst)
     }
 
     /// Every tool, all pages.
@@ -128,7 +156,24 @@ impl Line {
         Ok((session, true))
     }
 
+    /// Agrees on a revision: the newest that both speak. A server that answers the newer greeting with something that is none of both is
+    /// an old one too.
     async fn greet(&self) -> Result<Session, Broke> {
+        let lifecycle = ClientLifecycleMode::Auto {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+        };
+        let old = match self.greeted(lifecycle).await {
+            Ok(session) => return Ok(session),
+            Err(ClientInitializeError::ExpectedInitResult(_) | ClientInitializeError::ExpectedInitResponse(_)) => {
+                self.greeted(ClientLifecycleMode::Initialize).await
+            }
+            Err(error) => Err(error),
+        };
+        old.map_err(|error| Broke::NotSent(greeting_failed(&error)))
+    }
+
+    async fn greeted(&self, lifecycle: ClientLifecycleMode) -> Result<Session, ClientInitializeError> {
         let mut patience = ExponentialBackoff::default();
         patience.max_times = Some(3);
         let mut config = StreamableHttpClientTransportConfig::with_uri(self.url.clone())
@@ -139,12 +184,10 @@ impl Line {
         config.retry_config = Arc::new(patience);
         config.auth_header.clone_from(&self.token);
         let transport = StreamableHttpClientTransport::with_client(Wire(self.http.clone()), config);
-        let we = ClientConfig::new(ClientCapabilities::default(), Implementation::new("homeaiops-host", env!("CARGO_PKG_VERSION")));
-        let lifecycle = ClientLifecycleMode::Auto {
-            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
-        };
-        we.serve_with_lifecycle(transport, lifecycle).await.map_err(|error| Broke::NotSent(greeting_failed(&error)))
+        let name = Implementation::new("homeaiops-host", env!("CARGO_PKG_VERSION"));
+        let we =
+            ClientConfig::new(ClientCapabilities::default(), name).with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE);
+        Ears { we, stale: self.stale.clone() }.serve_with_lifecycle(transport, lifecycle).await
     }
 
     /// Lets go of a session that broke; others may have a new one by now.

@@ -1,15 +1,12 @@
-//! The way to tools: one server that speaks MCP over Streamable HTTP, as its operator named it.
+//! The way to tools: one server that speaks MCP over Streamable HTTP, or several, as their operator named them.
 //!
 //! It knows what a call is sent to, whether it was sent, and what came back. It decides nothing: classes and grants are policy, and
 //! it never sends a call that nobody granted.
 
 mod catalogue;
 mod line;
+mod server;
 mod wire;
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use policy::call::ToolCall;
 use policy::class::{Class, Facts, Hints, Rules};
@@ -17,16 +14,13 @@ use policy::judge::Granted;
 use policy::task::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
-pub use catalogue::{Catalogue, Tool};
+pub use catalogue::{Known, Tool};
 
 use crate::config::Mcp;
-use crate::egress::health::{Failing, Health};
 use crate::egress::{Client, EgressError};
 use crate::id;
-use catalogue::Shelf;
-use line::{Broke, Line};
+use server::Server;
 
 /// What a tool answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,48 +47,40 @@ pub enum Trouble {
     Silent(String),
 }
 
-/// The server and what is known of it.
+/// A server in trouble, and which one.
+#[derive(Debug, thiserror::Error)]
+#[error("{trouble}")]
+pub struct Failed {
+    /// Its address: the name by which tasks wait for it.
+    pub at: String,
+    /// What happened.
+    pub trouble: Trouble,
+}
+
+/// The servers, and what their operator says of their tools.
 pub struct Gateway {
-    url: String,
-    trusted: bool,
+    servers: Vec<Server>,
     rules: Rules,
     /// Where rules are written, for refusals.
     file: String,
-    client: Client,
-    call: Duration,
-    line: Line,
-    shelf: Shelf,
-    health: Health,
-    /// It served after it had failed, and nobody has said so yet.
-    back: AtomicBool,
 }
 
 impl Gateway {
-    /// The gateway of the configuration; `file` is where it is written. Nothing is asked yet.
+    /// The servers of the configuration; `file` is where it is written. Nothing is asked yet.
     ///
     /// # Errors
-    /// [`EgressError::NotAllowed`] if `client` may not reach it.
+    /// [`EgressError::NotAllowed`] if `client` may not reach one.
     pub fn new(mcp: &Mcp, file: &str, client: Client) -> Result<Self, EgressError> {
-        let line = Line::new(&mcp.url, mcp.token.clone(), client.bare(&mcp.url)?);
+        let server = |(name, server): (&str, _)| Server::new(name, server, mcp.call_s, client.clone());
+        let mut servers: Vec<Server> = mcp.servers().map(server).collect::<Result<_, _>>()?;
+        // Whoever has the longest prefix knows best whose a tool is.
+        servers.sort_by_key(|server| std::cmp::Reverse(server.prefix.len()));
         Ok(Self {
-            url: mcp.url.clone(),
-            trusted: mcp.trusted,
+            servers,
             // Compiled once before, when the configuration was checked.
             rules: Rules::compile(&mcp.rules).unwrap_or_default(),
             file: file.to_owned(),
-            client,
-            call: Duration::from_secs(mcp.call_s),
-            line,
-            shelf: Shelf::default(),
-            health: Health::default(),
-            back: AtomicBool::new(false),
         })
-    }
-
-    /// Its address: the name by which tasks wait for it.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
     }
 
     /// Where the operator's rules are written.
@@ -103,93 +89,121 @@ impl Gateway {
         &self.file
     }
 
+    /// The server that a tool belongs to: the first that has it, else the first that could.
+    fn server(&self, tool: &str) -> Option<&Server> {
+        let has = |server: &&Server| server.known().is_some_and(|known| known.tool(tool).is_some());
+        self.servers.iter().find(has).or_else(|| self.servers.iter().find(|server| server.may_have(tool)))
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn at(&self, tool: &str) -> Option<&str> {
+        self.server(tool).map(|server| server.url.as_str())
+    }
+
     /// What the class of a call follows from; `hints` are what its server says of the tool.
     #[must_use]
     pub fn facts(&self, tool: &str, arguments: &Value, hints: Hints, floor: Class, tainted: bool) -> Facts<'_> {
-        Facts { rule: self.rules.of(tool, arguments), hints, trusted: self.trusted, floor, tainted }
+        let rule = self.rules.of(tool, arguments);
+        let undoes = rule.and_then(|rule| rule.undo.as_ref()?.of(arguments)).is_some();
+        let trusted = self.server(tool).is_some_and(|server| server.trusted);
+        Facts { rule, hints, trusted, floor, tainted, undoes }
     }
 
     /// The tools that were last heard of; none before the first look.
     #[must_use]
-    pub fn known(&self) -> Option<Arc<Catalogue>> {
-        self.shelf.known()
+    pub fn known(&self) -> Known {
+        Known::of(self.servers.iter().filter_map(Server::known))
     }
 
-    /// Makes sure that the catalogue is known, and not old; a tool that it lacks may have come since.
+    /// Makes sure that the catalogues are known in which that tool could stand, and not old.
     ///
     /// # Errors
-    /// [`Trouble`] if it was never read and cannot be now. One that was read is never forgotten for a failure.
-    pub async fn look(&self, wanted: Option<&str>) -> Result<(), Trouble> {
-        let known = self.shelf.known();
-        if known.as_ref().is_some_and(|known| self.shelf.serves(known, wanted)) {
-            return Ok(());
-        }
-        let read = self.bounded(self.line.tools(), true).await;
-        match (read, known) {
-            (Ok(tools), _) => {
-                self.shelf.put(tools);
-                Ok(())
+    /// [`Failed`] if one was never read and cannot be now. One that was read is never forgotten for a failure.
+    pub async fn look(&self, wanted: &str) -> Result<(), Failed> {
+        for server in self.servers.iter().filter(|server| server.may_have(wanted)) {
+            server.look(Some(wanted)).await.map_err(|trouble| Failed { at: server.url.clone(), trouble })?;
+            if server.known().is_some_and(|known| known.tool(wanted).is_some()) {
+                return Ok(());
             }
-            (Err(trouble), Some(_)) => {
-                tracing::warn!(event = "catalogue_old", at = self.url, "the tools of {} cannot be read anew: {trouble}", self.url);
-                Ok(())
-            }
-            (Err(trouble), None) => Err(trouble),
         }
+        Ok(())
+    }
+
+    /// The same, for every tool that one of these patterns could cover: a server that has none of them may be away.
+    ///
+    /// # Errors
+    /// As [`Gateway::look`].
+    pub async fn look_for(&self, patterns: &[&str]) -> Result<(), Failed> {
+        for server in self.servers.iter().filter(|server| patterns.iter().any(|pattern| server.may_match(pattern))) {
+            server.look(None).await.map_err(|trouble| Failed { at: server.url.clone(), trouble })?;
+        }
+        Ok(())
     }
 
     /// Calls the tool. `key` goes with the call, for a receiver that knows calls again; `again` says that making it twice does no harm.
     ///
     /// # Errors
-    /// [`Trouble`].
-    pub async fn call(&self, granted: &Granted<ToolCall>, key: &str, again: bool) -> Result<Observation, Trouble> {
+    /// [`Failed`].
+    pub async fn call(&self, granted: &Granted<ToolCall>, key: &str, again: bool) -> Result<Observation, Failed> {
         let call = granted.call();
         let arguments = call.arguments.as_object().cloned().unwrap_or_else(Map::new);
-        self.bounded(self.line.call(&call.tool, arguments, key, again), again).await
-    }
-
-    /// One request in its time, if the server is worth asking.
-    async fn bounded<T>(&self, asked: impl Future<Output = Result<T, Broke>>, again: bool) -> Result<T, Trouble> {
-        if !self.health.admits(Instant::now()) {
-            return Err(Trouble::Resting(format!("the tool gateway at {} failed a moment ago, and is tried again soon", self.url)));
-        }
-        let silent = |_| Err(Broke::Sent(format!("no answer came within {} s", self.call.as_secs())));
-        let ended = tokio::time::timeout(self.call, asked).await.unwrap_or_else(silent);
-        let (how, trouble) = match ended {
-            Ok(answer) => {
-                if self.health.served(id::now()) {
-                    self.back.store(true, Ordering::SeqCst);
-                }
-                return Ok(answer);
-            }
-            Err(Broke::Lost(said) | Broke::NotSent(said)) => (Failing::Away, Trouble::Away(self.about(&said))),
-            Err(Broke::Sent(said)) if again => (Failing::Wrong, Trouble::Away(self.about(&said))),
-            Err(Broke::Sent(said)) => (Failing::Wrong, Trouble::Silent(self.about(&said))),
+        let Some(server) = self.server(&call.tool) else {
+            let trouble = Trouble::Away(format!("no server has a tool `{}`", call.tool));
+            return Err(Failed { at: String::new(), trouble });
         };
-        self.health.failed(how, Instant::now());
-        Err(trouble)
+        let called = server.call(&call.tool, arguments, key, again).await;
+        called.map_err(|trouble| Failed { at: server.url.clone(), trouble })
     }
 
-    fn about(&self, said: &str) -> String {
-        format!("the tool gateway at {}: {said}", self.url)
+    /// Looks for the host itself: the structured answer of a tool of which the operator's rules say that it only looks, or its text as
+    /// JSON. `None` if they do not, or if nothing comes of it.
+    pub async fn look_at(&self, tool: &str, arguments: Map<String, Value>) -> Option<Value> {
+        self.look(tool).await.ok()?;
+        let server = self.server(tool)?;
+        let hints = server.known()?.tool(tool)?.hints;
+        let facts = self.facts(tool, &Value::Object(arguments.clone()), hints, Class::A, false);
+        if facts.rule.is_none() || facts.judge().class != Class::A {
+            let file = &self.file;
+            tracing::warn!(
+                event = "look_refused",
+                tool,
+                "`{tool}` is not class A by a rule in {file}: the host does not look with it"
+            );
+            return None;
+        }
+        let seen = server.call(tool, arguments, &id::task(), true).await.ok().filter(|seen| !seen.is_error)?;
+        seen.data.as_deref().and_then(|data| serde_json::from_str(data).ok()).or_else(|| serde_json::from_str(&seen.text).ok())
     }
 
-    /// Whether it serves again after it failed: once for each time.
+    /// The servers that serve again after they failed: once for each time.
     #[must_use]
-    pub fn is_back(&self) -> bool {
-        self.back.swap(false, Ordering::SeqCst)
+    pub fn back(&self) -> Vec<String> {
+        self.servers.iter().filter(|server| server.is_back()).map(|server| server.url.clone()).collect()
     }
 
-    /// Whether it served any call of this host since then.
+    /// Whether one of the servers has that address.
     #[must_use]
-    pub fn served_since(&self, since: Timestamp) -> bool {
-        self.health.served_since(since)
+    pub fn has(&self, url: &str) -> bool {
+        self.servers.iter().any(|server| server.url == url)
     }
 
-    /// Whether it answers at all, whatever it says.
-    pub async fn answers(&self) -> bool {
-        let Ok(request) = self.client.get(&self.url) else { return false };
-        // Only the head: the body of a server that takes this for a subscription never ends.
-        request.timeout(Duration::from_secs(2)).header(reqwest::header::ACCEPT, "text/event-stream").send().await.is_ok()
+    /// Whether that server served any call of this host since then.
+    #[must_use]
+    pub fn served_since(&self, url: &str, since: Timestamp) -> bool {
+        self.servers.iter().any(|server| server.url == url && server.served_since(since))
+    }
+
+    /// Whether that server answers at all, whatever it says.
+    pub async fn answers(&self, url: &str) -> bool {
+        match self.servers.iter().find(|server| server.url == url) {
+            Some(server) => server.answers().await,
+            None => false,
+        }
+    }
+
+    /// Each server by name, and whether it answers.
+    pub async fn states(&self) -> Vec<(&str, bool)> {
+        futures::future::join_all(self.servers.iter().map(async |server| (server.name.as_str(), server.answers().await))).await
     }
 }

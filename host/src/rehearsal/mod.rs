@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::capability::{Ask, Beyond, Hop, Start, Tenure, World};
+use crate::capability::{Ask, Asker, Beyond, Hop, Start, Tenure, World};
 use crate::fleet::Agent;
 use crate::runtime;
 use crate::store::StoreError;
@@ -273,7 +273,7 @@ impl Rehearsal {
             tenure: Tenure { lease: 0, until },
             label: input.label,
             now: input.now,
-            role: task.role,
+            asker: Asker { requester: task.requester.clone(), role: task.role },
             parked: false,
             at,
             past,

@@ -89,7 +89,10 @@ impl Brief {
 fn handed(handed: Handed) -> types::Handed {
     let (text, data, citations) = match handed.outcome {
         Outcome::Answer { text, data, citations, .. } | Outcome::Handoff { text, data, citations, .. } => (text, data, citations),
-        Outcome::Reject { why, keep, .. } => (if keep.is_empty() { why } else { format!("{why}\n\n{keep}") }, None, Vec::new()),
+        Outcome::Reject { why, keep, suggested } => {
+            let data = suggested.map(|id| serde_json::json!({ "suggested": id }).to_string());
+            (if keep.is_empty() { why } else { format!("{why}\n\n{keep}") }, data, Vec::new())
+        }
     };
     let citations = citations
         .into_iter()

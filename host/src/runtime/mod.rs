@@ -224,6 +224,7 @@ fn stopped(stop: Stop) -> Ended {
         Stop::Budget { said, pause } => Ended::Fault(Fault::Budget { said, pause }),
         Stop::Asleep { pause } => Ended::Fault(Fault::Asleep { pause }),
         Stop::Unknown { reference, kind } => Ended::Fault(Fault::Unknown { reference, kind }),
+        Stop::Consent { reference, to, question } => Ended::Fault(Fault::Consent { reference, to, question }),
         Stop::Store(_) | Stop::LeaseLost => Ended::Ours(stop),
     }
 }

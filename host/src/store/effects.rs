@@ -113,14 +113,20 @@ pub(super) async fn allow_all(tx: &mut Tx<'_>, task: &str, from: i64) -> Result<
     Ok(())
 }
 
-/// Closes a call that may have happened with what a person says that it answered; `false` if it is answered.
-pub(super) async fn answer(tx: &mut Tx<'_>, at: &Position, answer: &str, now: Timestamp) -> Result<bool, StoreError> {
-    const SQL: &str = "update journal set state = 'done', answer = $5, tries = $6, finished_at = $7 \
-         where task = $1 and hop = $2 and run = $3 and seq = $4 and state = 'started'";
+/// Closes a call that has no answer with one: its state, JSON, and who says so. `false` if it has one.
+pub(super) async fn answer(
+    tx: &mut Tx<'_>,
+    at: &Position,
+    (state, answer, by): (&str, &str, &str),
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const SQL: &str = "update journal set state = $8, answer = $5, tries = $6, finished_at = $7 \
+         where task = $1 and hop = $2 and run = $3 and seq = $4 and state in ('started', 'asked')";
 
-    let tries = json!([{ "destination": "", "reason": "a person said that it had happened", "outcome": "answered" }]).to_string();
+    let outcome = if state == "done" { "answered" } else { state };
+    let tries = json!([{ "destination": "", "reason": by, "outcome": outcome }]).to_string();
     Ok(within!(tx, connection => sqlx::query(SQL).bind(&at.task).bind(i64::from(at.hop)).bind(i64::from(at.run))
-        .bind(i64::from(at.seq)).bind(answer).bind(tries).bind(now.0)
+        .bind(i64::from(at.seq)).bind(answer).bind(tries).bind(now.0).bind(state)
         .execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?)
 }
 

@@ -153,11 +153,14 @@ async fn journal(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What a call was said to have answered.
+/// What was asked about its calls and what they were said to have answered.
 async fn answers(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
     const ALL: &str = "select id, result from approval where task = $1 and result is not null";
     const SQL: &str = "update approval set result = $2 where id = $1";
 
+    const WORDS: &str = "update approval set because = null, why = null, undo = null where task = $1";
+
+    within!(tx, connection => sqlx::query(WORDS).bind(id).execute(&mut **connection).await.map(|_| ()))?;
     let rows: Vec<(String, String)> = within!(tx, connection => sqlx::query_as(ALL).bind(id).fetch_all(&mut **connection).await)?;
     for (approval, result) in rows {
         let result = serde_json::to_string(&digest(&result))?;

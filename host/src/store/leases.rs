@@ -206,33 +206,29 @@ pub struct Expired {
     pub source: String,
     /// `ttl_expired`, or `approval_expired` if it waited for a person.
     pub error_code: String,
+    /// What its requester is to the house.
+    pub role: String,
 }
 
 /// Ends tasks whose time to live has passed before they ran.
-pub async fn expire(db: &Db, now: Timestamp) -> Result<Vec<Expired>, StoreError> {
+pub async fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<Expired>, StoreError> {
     const SQL: &str = "update task set status = 'expired', finished_at = $1, \
          error_code = case status when 'awaiting_approval' then $3 else $2 end, \
          error_message = case status when 'awaiting_approval' \
          then 'nobody answered its question before its time to live passed; nothing was executed after that' \
          else 'its time to live passed before it was done; nothing was executed after that' end \
          where status in ('pending', 'awaiting_backend', 'awaiting_approval') and expires_at <= $1 \
-         returning id, trace_id, source, error_code";
-
+         returning id, trace_id, source, error_code, role";
     const HOP: &str = "update hop set status = 'failed', error = 'expired', finished_at = $2 where task = $1 and status = 'parked'";
 
-    db.write(move |tx| {
-        Box::pin(async move {
-            let expired: Vec<Expired> = within!(tx, connection => sqlx::query_as(SQL).bind(now.0)
-                .bind(ErrorCode::TtlExpired.as_str()).bind(ErrorCode::ApprovalExpired.as_str())
-                .fetch_all(&mut **connection).await)?;
-            for Expired { id, .. } in &expired {
-                within!(tx, connection => sqlx::query(HOP).bind(id).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
-                approvals::close(tx, id, now).await?;
-            }
-            Ok(expired)
-        })
-    })
-    .await
+    let expired: Vec<Expired> = within!(tx, connection => sqlx::query_as(SQL).bind(now.0)
+        .bind(ErrorCode::TtlExpired.as_str()).bind(ErrorCode::ApprovalExpired.as_str())
+        .fetch_all(&mut **connection).await)?;
+    for Expired { id, .. } in &expired {
+        within!(tx, connection => sqlx::query(HOP).bind(id).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
+        approvals::close(tx, id, now).await?;
+    }
+    Ok(expired)
 }
 
 /// For what a parked task waits.

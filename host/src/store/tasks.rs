@@ -63,6 +63,8 @@ pub struct Task {
     pub discarded_at: Option<Timestamp>,
     /// Where its present chain of hops begins: before an edit there was another.
     pub first_hop: u32,
+    /// Whom the requester is to Zulip.
+    pub zulip_user_id: Option<i64>,
 }
 
 impl Task {
@@ -176,6 +178,7 @@ pub(super) struct Row {
     crashes: i64,
     discarded_at: Option<i64>,
     first_hop: i64,
+    zulip_user_id: Option<i64>,
 }
 
 impl TryFrom<Row> for Leased {
@@ -217,6 +220,7 @@ impl TryFrom<Row> for Leased {
             crashes: number(row.crashes),
             discarded_at: row.discarded_at.map(Timestamp),
             first_hop: number(row.first_hop),
+            zulip_user_id: row.zulip_user_id,
             id: row.id,
             client_task_id: row.client_task_id,
             requester: row.requester,

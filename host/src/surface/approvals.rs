@@ -1,11 +1,15 @@
 //! `GET /approvals` and `POST /approvals/{id}`: what waits for a person, and what that person says. For operators.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
+use policy::approval::{Follows, Question, Refused};
 use policy::task::{ApprovalStatus, Reaction};
+use policy::tier::{Clearance, Labelled};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,17 +23,22 @@ use crate::capability::told;
 use crate::id::{self, rfc3339};
 use crate::ingress::Caller;
 use crate::metrics::{self, name};
-use crate::store::approvals::{self, Approval, Filter, Verdict};
+use crate::sink::Kind;
+use crate::store::approvals::{self, Approval, Filter};
 use crate::store::tasks;
+use crate::store::verdicts::{self, Heard, Verdict};
 
 /// Most questions of one answer.
 const MOST: i64 = 1000;
-const FIELDS: &str = "send {\"reaction\": \"retry\" | \"done\" | \"fail\"}, and with `done` the `result` of the call";
+const FIELDS: &str = "send {\"reaction\": \"approve\" | \"reject\" | \"defer\"}; of a call that may have happened \"retry\" | \"done\" | \"fail\", and \
+     with `done` the `result` of the call";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     status: Option<String>,
+    limit: Option<i64>,
+    after: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -45,7 +54,7 @@ pub(super) async fn list(
     caller: Caller,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<api::Approvals>, ApiError> {
-    const HINT: &str = "status (open, decided, closed, all) narrows the list";
+    const HINT: &str = "status (open, decided, closed, all), limit and after narrow the list";
     operators_only(&caller)?;
     let Query(wanted) = wanted.map_err(|rejection| schema(rejection.body_text(), HINT))?;
     let status = match wanted.status.as_deref() {
@@ -53,9 +62,12 @@ pub(super) async fn list(
         Some("all") => None,
         Some(word) => Some(ApprovalStatus::named(word).ok_or_else(|| schema(format!("there is no status `{word}`"), HINT))?),
     };
-    let found = approvals::list(&state.world.db, Filter { status, limit: MOST, ..Filter::default() }).await?;
+    let limit = wanted.limit.unwrap_or(MOST).clamp(1, MOST);
+    let found = approvals::list(&state.world.db, Filter { status, after: wanted.after, limit, ..Filter::default() }).await?;
     let view = View::of(&caller);
-    Ok(Json(api::Approvals { approvals: found.into_iter().map(|one| shown(one, view)).collect() }))
+    let full = i64::try_from(found.len()).unwrap_or(MOST) == limit;
+    let next = found.last().filter(|_| full).map(|last| last.id.clone());
+    Ok(Json(api::Approvals { approvals: found.into_iter().map(|one| shown(one, view)).collect(), next }))
 }
 
 /// Answers a question; the question as it is then.
@@ -69,10 +81,17 @@ pub(super) async fn answer(
     let Path(id) = id?;
     let said: Said = body::read(body, FIELDS).await?.ok_or_else(|| schema("the body is empty", FIELDS))?;
     let approval = found(&state, &id).await?;
+    if approval.kind == approvals::CALL {
+        let reaction = reaction(&said)?;
+        let (actor, channel) = (caller.requester.clone(), caller.name.clone());
+        heard(&state, &approval, verdicts::Said { reaction, actor, channel, link: None, at: id::now() }).await?;
+        return Ok(Json(shown(found(&state, &id).await?, View::of(&caller))));
+    }
     let verdict = verdict(said, &approval, &caller)?;
     let (db, failed) = (&state.world.db, matches!(verdict, Verdict::Fail { .. }));
+    let told = if failed { state.world.outbox.tell(Kind::DeadLetter, &approval.at.task, "") } else { Vec::new() };
     let first = approval.status == ApprovalStatus::Open
-        && approvals::decide(db, id.clone(), verdict, caller.requester.clone(), id::now()).await?;
+        && verdicts::decide(db, id.clone(), verdict, (caller.requester.clone(), told), id::now()).await?;
     if !first {
         return Err(decided(&found(&state, &id).await?));
     }
@@ -81,7 +100,49 @@ pub(super) async fn answer(
     Ok(Json(shown(decided, View::of(&caller))))
 }
 
-async fn found(state: &State, id: &str) -> Result<Approval, ApiError> {
+/// Takes a word on a question before a call, and tells whoever waits for it.
+pub(super) async fn heard(state: &State, approval: &Approval, said: verdicts::Said) -> Result<Follows, ApiError> {
+    let refused = |status, code, message: String, hint: &str| Err(ApiError::new(status, code, message, hint));
+    let (id, by, channel, reaction) = (&approval.id, said.actor.clone(), said.channel.clone(), said.reaction);
+    match verdicts::hear(&state.world.db, id.clone(), said).await? {
+        Heard::Counts(follows) => {
+            let (task_id, word) = (&approval.at.task, reaction.as_str());
+            tracing::info!(
+                event = "approval_decided",
+                task_id,
+                by,
+                channel,
+                reaction = word,
+                call = approval.at.reference(),
+                "{by} said `{word}` through {channel} to call {} of task {task_id}",
+                approval.at.reference()
+            );
+            state.world.db.bell().changed(task_id);
+            state.world.db.bell().ring();
+            Ok(follows)
+        }
+        Heard::Refused(why @ Refused::Lapsed) => refused(
+            StatusCode::GONE,
+            "lapsed",
+            format!("approval `{id}`: {why}; nothing was done"),
+            "ask for it again with a new task",
+        ),
+        Heard::Refused(why @ Refused::SameChannel(_)) => {
+            let hint = "class D takes two words: say it through another channel, such as a link of another sink, or another token";
+            refused(StatusCode::CONFLICT, "same_channel", format!("approval `{id}`: {why}"), hint)
+        }
+        Heard::Refused(why @ Refused::Deferred) => {
+            refused(StatusCode::CONFLICT, "deferred_out", format!("approval `{id}`: {why}"), "approve it, or reject it")
+        }
+        Heard::Refused(why @ Refused::NotAsked(_)) => Err(schema(format!("reaction: {why}"), FIELDS)),
+        Heard::Spent => {
+            refused(StatusCode::CONFLICT, "spent", "the link was used before".into(), "see the task for what came of it")
+        }
+        Heard::NotOpen => Err(decided(&found(state, id).await?)),
+    }
+}
+
+pub(super) async fn found(state: &State, id: &str) -> Result<Approval, ApiError> {
     approvals::find(&state.world.db, id).await?.ok_or_else(|| ApiError::not_found("approval", id))
 }
 
@@ -112,17 +173,26 @@ async fn tell(state: &State, approval: &Approval, failed: bool) -> Result<(), Ap
     Ok(())
 }
 
-/// What was said, if it can be said of that call.
-fn verdict(said: Said, approval: &Approval, caller: &Caller) -> Result<Verdict, ApiError> {
-    let reaction = Reaction::named(&said.reaction).ok_or_else(|| {
+fn reaction(said: &Said) -> Result<Reaction, ApiError> {
+    Reaction::named(&said.reaction).ok_or_else(|| {
         let known: Vec<&str> = Reaction::ALL.iter().map(|word| word.as_str()).collect();
         schema(format!("reaction: `{}` is none of {}", said.reaction, known.join(", ")), FIELDS)
-    })?;
+    })
+}
+
+/// What was said, if it can be said of that call.
+fn verdict(said: Said, approval: &Approval, caller: &Caller) -> Result<Verdict, ApiError> {
+    let reaction = reaction(&said)?;
     if said.result.is_some() && reaction != Reaction::Done {
         return Err(schema(format!("result: only `done` has one, not `{}`", reaction.as_str()), FIELDS));
     }
     let result = |due: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "result", format!("result: {due}"), FIELDS);
     Ok(match reaction {
+        Reaction::Approve | Reaction::Reject | Reaction::Defer => {
+            let message =
+                format!("reaction: `{}` is no answer to whether a call has happened: retry, done or fail are", reaction.as_str());
+            return Err(schema(message, FIELDS));
+        }
         Reaction::Retry => Verdict::Retry,
         Reaction::Done => Verdict::Done { answer: told(&approval.call, said.result).map_err(result)? },
         Reaction::Fail => Verdict::Fail {
@@ -148,16 +218,33 @@ fn decided(approval: &Approval) -> ApiError {
 pub(super) fn shown(approval: Approval, view: View) -> api::Approval {
     let operator = view.operator.then_some(());
     let (reference, call) = (approval.at.reference(), approval.call);
-    let open = |value: &policy::tier::Labelled<Value>| value.open(policy::tier::Clearance::OPERATOR).ok().cloned();
+    let open = |value: &Labelled<Value>| value.open(Clearance::OPERATOR).ok().cloned();
+    let asked = operator.and_then(|()| approval.question.as_ref()?.open(Clearance::OPERATOR).ok().cloned());
+    let ambiguous = || {
+        format!(
+            "the host lost sight of `{call}` of {} (call {reference}) after it was sent: it may or may not have happened, \
+             and doing it twice may do harm",
+            approval.agent
+        )
+    };
+    #[expect(clippy::cast_precision_loss, reason = "micro-dollars of one call")]
+    let cost_usd = asked.as_ref().and_then(|asked| asked.usd_micros).map(|usd| usd as f64 / 1e6);
+    let undo = asked.as_ref().and_then(|asked| asked.undo.clone());
     api::Approval {
-        why: operator.map(|()| {
-            format!(
-                "the host lost sight of `{call}` of {} (call {reference}) after it was sent: it may or may not have happened, \
-                 and doing it twice may do harm",
-                approval.agent
-            )
-        }),
-        answers: operator.map(|()| answers(&call)),
+        why: operator.map(|()| asked.as_ref().map_or_else(ambiguous, |asked| asked.why.clone())),
+        class: asked.as_ref().map(|asked| asked.class.as_str().into()),
+        because: asked.as_ref().map(|asked| asked.because.clone()),
+        needs: asked.as_ref().map(Question::needs),
+        undo_by: undo.as_ref().map(|undo| undo.by.as_str().into()),
+        undo: undo.map(|undo| undo.text),
+        cost_usd,
+        requester: operator.map(|()| approval.requester),
+        role: operator.map(|()| approval.role),
+        yes: match view.operator {
+            true => approval.yes.into_iter().map(|(actor, channel)| api::Yes { actor, channel }).collect(),
+            false => Vec::new(),
+        },
+        answers: operator.map(|()| answers(&approval.kind, &call)).unwrap_or_default(),
         request: operator.and_then(|()| open(&approval.request)),
         result: operator.and_then(|()| open(approval.result.as_ref()?)),
         agent: operator.map(|()| approval.agent),
@@ -171,18 +258,29 @@ pub(super) fn shown(approval: Approval, view: View) -> api::Approval {
         status: approval.status.as_str().into(),
         reaction: approval.reaction.map(|reaction| reaction.as_str().into()),
         created_at: rfc3339(approval.created_at),
+        expires_at: approval.expires_at.map(rfc3339),
+        silent_until: approval.silent_until.map(rfc3339),
         decided_at: approval.decided_at.map(rfc3339),
     }
 }
 
 /// What each answer means.
-fn answers(call: &str) -> api::Answers {
-    api::Answers {
-        retry: "it did not happen, or twice does no harm: it is sent again, under the same key".into(),
-        done: match told(call, None) {
-            Ok(_) => "it happened: the run goes on as if it had been answered".into(),
-            Err(due) => due,
-        },
-        fail: "nobody knows, or it must not go on: the task becomes a dead letter".into(),
-    }
+fn answers(kind: &str, call: &str) -> BTreeMap<String, String> {
+    let done = || match told(call, None) {
+        Ok(_) => "it happened: the run goes on as if it had been answered".to_owned(),
+        Err(due) => due,
+    };
+    let all = match kind {
+        approvals::CALL => [
+            (Reaction::Approve, "it is made, once, exactly as it stands here".to_owned()),
+            (Reaction::Reject, "it is not made, and its agent is told so".into()),
+            (Reaction::Defer, "nobody is reminded for 4 hours, and it lapses 4 hours later".into()),
+        ],
+        _ => [
+            (Reaction::Retry, "it did not happen, or twice does no harm: it is sent again, under the same key".into()),
+            (Reaction::Done, done()),
+            (Reaction::Fail, "nobody knows, or it must not go on: the task becomes a dead letter".into()),
+        ],
+    };
+    all.into_iter().map(|(reaction, meaning)| (reaction.as_str().to_owned(), meaning)).collect()
 }

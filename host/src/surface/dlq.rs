@@ -34,10 +34,10 @@ pub(super) struct Wanted {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
-    content: Option<String>,
+pub(super) struct Wish {
+    pub(super) content: Option<String>,
     #[serde(default)]
-    again: bool,
+    pub(super) again: bool,
 }
 
 /// A page of dead letters, newest first.
@@ -79,32 +79,40 @@ pub(super) async fn retry(
     id: Result<Path<String>, PathRejection>,
     body: Body,
 ) -> Result<Json<api::Task>, ApiError> {
-    let db = &state.world.db;
     let task = letter(&state, &caller, id).await?;
-    let Wish { content, again } = body::read(body, FIELDS).await?.unwrap_or_default();
+    let wish: Wish = body::read(body, FIELDS).await?.unwrap_or_default();
+    let id = task.id.clone();
+    tried_again(&state, &caller.requester, task, wish).await?;
+    as_it_stands(&state, &caller, &id).await
+}
+
+/// Lets a dead letter try again, for that person.
+pub(super) async fn tried_again(state: &State, by: &str, task: Task, wish: Wish) -> Result<(), ApiError> {
+    let db = &state.world.db;
+    let Wish { content, again } = wish;
     if task.forgotten_at.is_some() {
         let message = format!("task `{}` cannot be tried again: what it asked is forgotten", task.id);
         return Err(ApiError::new(StatusCode::CONFLICT, "not_retryable", message, "send a new task"));
     }
     let consent = if again { Consent::Given } else { Consent::Missing };
-    let (id, by, now) = (task.id.clone(), caller.requester.clone(), id::now());
+    let (id, now) = (task.id.clone(), id::now());
     let edited = content.is_some();
     let retried = match content {
         Some(content) => {
             envelope::sensible(&content)?;
-            intervene::edit(db, id.clone(), content, by.clone(), consent, now).await?
+            intervene::edit(db, id.clone(), content, by.to_owned(), consent, now).await?
         }
         None => intervene::retry(db, id.clone(), consent, now).await?,
     };
     if !retried {
-        let task = letter(&state, &caller, Ok(Path(id))).await?;
+        let task = waiting(state, &id).await?;
         return Err(already_happened(db, &task, edited).await?);
     }
     let (trace_id, event) = (&task.trace_id, if edited { "task_edited" } else { "task_retried" });
     tracing::info!(event, task_id = id, trace_id, by, again, "dead letter {id} is tried again for {by}");
     db.bell().changed(&id);
     db.bell().ring();
-    as_it_stands(&state, &caller, &id).await
+    Ok(())
 }
 
 /// Takes a letter from the list.
@@ -113,34 +121,44 @@ pub(super) async fn discard(
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<api::Task>, ApiError> {
-    let db = &state.world.db;
     let task = letter(&state, &caller, id).await?;
-    if !intervene::discard(db, task.id.clone(), id::now()).await? {
+    discarded(&state, &caller.requester, &task).await?;
+    as_it_stands(&state, &caller, &task.id).await
+}
+
+/// Takes a letter from the list, for that person.
+pub(super) async fn discarded(state: &State, by: &str, task: &Task) -> Result<(), ApiError> {
+    if !intervene::discard(&state.world.db, task.id.clone(), id::now()).await? {
         return Err(ApiError::not_found("dead letter", &task.id));
     }
-    let (task_id, trace_id, by) = (&task.id, &task.trace_id, &caller.requester);
+    let (task_id, trace_id) = (&task.id, &task.trace_id);
     tracing::info!(event = "letter_discarded", task_id, trace_id, by, "dead letter {task_id} was discarded by {by}");
-    as_it_stands(&state, &caller, task_id).await
+    Ok(())
 }
 
 /// The dead letter of that id.
 async fn letter(state: &State, caller: &Caller, id: Result<Path<String>, PathRejection>) -> Result<Task, ApiError> {
     operators_only(caller)?;
     let Path(id) = id?;
-    let task = tasks::find(&state.world.db, &id).await?;
+    waiting(state, &id).await
+}
+
+/// The dead letter of that id, if it is one still.
+pub(super) async fn waiting(state: &State, id: &str) -> Result<Task, ApiError> {
+    let task = tasks::find(&state.world.db, id).await?;
     let dead = task.filter(|task| task.status == Status::Failed && task.discarded_at.is_none());
-    dead.ok_or_else(|| ApiError::not_found("dead letter", &id))
+    dead.ok_or_else(|| ApiError::not_found("dead letter", id))
 }
 
 /// Whether what was asked for is told too.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
+pub(super) enum Depth {
     Outline,
     Whole,
 }
 
 /// What a task has done, or may have, and what of it a retry would do again.
-async fn happened(db: &Db, task: &Task, depth: Depth) -> Result<Vec<api::Effect>, StoreError> {
+pub(super) async fn happened(db: &Db, task: &Task, depth: Depth) -> Result<Vec<api::Effect>, StoreError> {
     let last = hops::of(db, &task.id).await?.last().map(|hop| hop.seq);
     let told = |effect: Happened| {
         let request = effect.request.open(Clearance::OPERATOR).ok().cloned();

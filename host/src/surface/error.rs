@@ -25,6 +25,18 @@ impl ApiError {
         Self { status, code, message: message.into(), hint: hint.into() }
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn hint(&self) -> &str {
+        &self.hint
+    }
+
     /// A 4xx: the request was wrong, not the host.
     pub(super) fn is_the_callers(&self) -> bool {
         self.status.is_client_error()

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::State;
 use crate::id;
 use crate::metrics::{self, name};
-use crate::store::{approvals, intervene, tasks};
+use crate::store::{approvals, deliveries, intervene, tasks};
 
 /// The process answers.
 pub(super) async fn alive() -> Json<Value> {
@@ -27,16 +27,17 @@ pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, Json<Val
     };
     let gateway = async {
         match &state.world.gateway {
-            Some(gateway) => Some(if gateway.answers().await { "up" } else { "down" }),
-            None => None,
+            Some(gateway) => gateway.states().await,
+            None => Vec::new(),
         }
     };
-    let (groups, gateway) = futures::join!(groups(&state), gateway);
+    let (groups, servers) = futures::join!(groups(&state), gateway);
     let agents: Vec<String> = state.fleet.agents().iter().map(|agent| agent.manifest.id.clone()).collect();
 
     let mut degraded: Vec<Value> = Vec::new();
     degraded.extend(groups.iter().filter(|(_, answer)| *answer != "up").map(|(name, _)| json!(format!("group {name}"))));
-    degraded.extend(gateway.filter(|state| *state != "up").map(|_| json!("gateway")));
+    let named = |name: &str| if name == "mcp" { "gateway".to_owned() } else { format!("gateway {name}") };
+    degraded.extend(servers.iter().filter(|(_, up)| !up).map(|(name, _)| json!(named(name))));
     degraded.extend(state.fleet.rejected().iter().map(|rejected| json!(format!("agent file {}", rejected.file))));
     if state.world.vault.paused() {
         degraded.push(json!("paused by _meta/PAUSED in the vault"));
@@ -54,7 +55,7 @@ pub(super) async fn ready(Shared(state): Shared<State>) -> (StatusCode, Json<Val
         "groups": groups.into_iter().map(|(name, answer)| (name, json!(answer))).collect::<Map<_, _>>(),
     });
     if let Some(object) = body.as_object_mut() {
-        object.extend(gateway.map(|state| ("gateway".to_owned(), json!(state))));
+        object.extend(servers.iter().map(|(name, up)| (named(name), json!(if *up { "up" } else { "down" }))));
     }
     (status, Json(body))
 }
@@ -68,6 +69,9 @@ async fn groups(state: &State) -> Vec<(String, &'static str)> {
     }))
     .await
 }
+
+/// After so many milliseconds a task that waits for a person is taken for forgotten (`homeaiops.md` §8.7).
+const STALE: i64 = 300_000;
 
 /// In Prometheus' text format.
 pub(super) async fn metrics(Shared(state): Shared<State>) -> String {
@@ -87,6 +91,19 @@ pub(super) async fn metrics(Shared(state): Shared<State>) -> String {
         metrics::set(name::AWAITING, waiting, &[]);
         metrics::set(name::AWAITING_SECONDS, age, &[]);
         metrics::set(name::DEAD_SIZE, dead, &[]);
+    }
+    if let Ok(pending) = deliveries::pending(&state.world.db).await {
+        for sink in state.world.outbox.names() {
+            let waiting = pending.iter().find(|(name, _)| name == sink.as_str()).map_or(0, |(_, count)| *count);
+            #[expect(clippy::cast_precision_loss, reason = "a number of messages")]
+            metrics::set(name::OUTBOX, waiting as f64, &[("sink", sink.as_str())]);
+        }
+    }
+    if let Ok((fresh, stale)) = approvals::paused(&state.world.db, id::now().plus(-STALE)).await {
+        #[expect(clippy::cast_precision_loss, reason = "numbers of tasks")]
+        for (stale, count) in [("false", fresh as f64), ("true", stale as f64)] {
+            metrics::set(name::PAUSED, count, &[("is_stale", stale)]);
+        }
     }
     state.metrics.run_upkeep();
     state.metrics.render()

@@ -10,8 +10,13 @@ mod events;
 mod health;
 mod inbox;
 mod intervene;
+mod link;
+mod outbox;
+mod page;
 mod tasks;
 mod todos;
+mod undo;
+mod zulip;
 
 use std::sync::Arc;
 
@@ -53,8 +58,13 @@ pub fn routes(state: State) -> Router {
         .route("/tasks/{id}/cancel", post(intervene::cancel))
         .route("/tasks/{id}/retry", post(intervene::retry))
         .route("/tasks/{id}/forget", post(intervene::forget))
+        .route("/tasks/{id}/undo", post(undo::start))
         .route("/approvals", get(approvals::list))
         .route("/approvals/{id}", post(approvals::answer))
+        .route("/approval", get(link::show).post(link::post))
+        .route("/bridges/zulip", post(zulip::post))
+        .route("/outbox", get(outbox::list))
+        .route("/outbox/{id}/retry", post(outbox::retry))
         .route("/dlq", get(dlq::list))
         .route("/dlq/{id}", get(dlq::show))
         .route("/dlq/{id}/retry", post(dlq::retry))

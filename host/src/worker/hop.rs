@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use policy::grant::Grant;
-use policy::next::{Fault, REPORTER};
+use policy::next::{self, Fault};
 use policy::task::{Handed, Outcome, Timestamp};
 use policy::tier::{Clearance, Label, Labelled};
 
 use super::input::Input;
 use super::lease::Until;
 use super::{Worker, spans};
-use crate::capability::{self, Beyond, Hop, Tenure};
+use crate::capability::{self, Asker, Beyond, Hop, Tenure};
 use crate::fleet::Agent;
 use crate::runtime::{self, Brief};
 use crate::store::hops::Hop as Row;
@@ -298,7 +298,7 @@ impl Start<'_> {
             now: self.now,
             trace_id: task.trace_id.clone(),
             span: spans::of_run(self.leased, at.hop, at.run),
-            role: task.role,
+            asker: Asker { requester: task.requester.clone(), role: task.role },
             parked: task.parked_at.is_some(),
             at,
             past,
@@ -346,13 +346,16 @@ impl Start<'_> {
         [Some(asked), answered].into_iter().flatten().collect()
     }
 
-    /// Whom the agent may hand to; the reporter comes last by itself.
+    /// Whom the agent may hand to; the reporter comes last by itself. Where there is no tool server, nobody is told of those who would
+    /// have to look.
     fn colleagues(&self) -> Vec<[String; 4]> {
         let others = self.worker.fleet.agents();
+        let sighted = self.worker.world.gateway.is_some();
         others
             .iter()
             .map(|other| &other.manifest)
-            .filter(|other| other.id != REPORTER && self.agent.grant.hands_to(&other.id))
+            .filter(|other| sighted || other.wants.tools.is_empty())
+            .filter(|other| next::is_offered(self.agent.grant.agent(), &other.id) && self.agent.grant.hands_to(&other.id))
             .map(|other| [other.id.clone(), other.name.clone(), other.purpose.clone(), other.mode.clone()])
             .collect()
     }

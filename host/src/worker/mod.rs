@@ -3,6 +3,7 @@
 //! One lease covers a task until it parks or ends; its hops settle inside it. Nothing is held while a hop waits for the world but
 //! the lease and the place in memory.
 
+mod evidence;
 mod hop;
 mod input;
 mod lease;
@@ -30,6 +31,7 @@ use crate::store::tasks::{self, Leased, Trouble};
 use crate::store::{StoreError, effects, hops, ledger};
 use crate::{fault, id};
 
+use evidence::Marks;
 pub use input::Input;
 use settle::{Finished, Settled, settle};
 
@@ -192,16 +194,24 @@ impl Worker {
                 Err(Fault::Busy { at }) => Some(at.clone()),
                 Ok(_) | Err(_) => None,
             };
+            let marks = match (&step, &ended) {
+                (Step::Finish, Ok(outcome)) => {
+                    let ground = (&self.world.db, &self.fleet);
+                    evidence::marks(ground, (&leased.task.id, &hops), outcome, &ran.unwritten).await?
+                }
+                _ => Marks::default(),
+            };
             let finished = Finished {
                 seq: current.seq,
                 agent: current.agent.clone(),
+                marks,
                 ended,
                 label: ran.label,
                 step,
                 trouble: trouble.clone(),
                 unwritten: ran.unwritten,
             };
-            match settle(&self.world.db, &self.world.links, leased, finished).await? {
+            match settle(&self.world, leased, finished).await? {
                 Some(Settled::GoesOn) => {
                     (label, attempts) = (ran.label, 0);
                     trouble = Trouble::default();
@@ -255,13 +265,14 @@ impl Worker {
         let finished = Finished {
             seq: current.seq,
             agent: current.agent.clone(),
+            marks: Marks::default(),
             ended: Err(fault),
             label,
             step,
             trouble: Trouble::default(),
             unwritten: Vec::new(),
         };
-        settle(&self.world.db, &self.world.links, leased, finished).await.map(|_| ())
+        settle(&self.world, leased, finished).await.map(|_| ())
     }
 
     /// Gives a task back as it was, to rest a little: what interrupted it is a trouble of our own, which may last. While the store

@@ -1,21 +1,29 @@
 //! The end of a hop and what follows from it: one transaction, under the lease.
 
+use policy::approval::{self, Question};
 use policy::next::{Fault, Step};
-use policy::task::{Outcome, Timestamp};
+use policy::task::{Outcome, Role, Timestamp};
 use policy::tier::Label;
 
+use super::evidence::Marks;
+use crate::capability::World;
 use crate::markup::{Eyes, Links};
 use crate::metrics::{self, name};
+use crate::outbox::Outbox;
+use crate::sink::Kind;
+use crate::store::approvals::Before;
 use crate::store::journal::{self, Position, Write};
 use crate::store::leases::{self, Settlement, Waits};
 use crate::store::tasks::{Leased, Trouble};
-use crate::store::{Db, StoreError, approvals, hops, ledger};
+use crate::store::{StoreError, Tx, approvals, deliveries, hops, ledger};
 use crate::{fault, id, telemetry};
 
 /// A hop that ended, and what follows.
 pub(super) struct Finished {
     pub(super) seq: u32,
     pub(super) agent: String,
+    /// What its report must say of its own ground.
+    pub(super) marks: Marks,
     pub(super) ended: Result<Outcome, Fault>,
     pub(super) label: Label,
     pub(super) step: Step,
@@ -30,14 +38,15 @@ pub(super) enum Settled {
 }
 
 /// Commits the end of a hop together with what follows from it; nothing if the lease was lost.
-pub(super) async fn settle(db: &Db, links: &Links, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
-    let now = id::now();
+pub(super) async fn settle(world: &World, leased: &Leased, finished: Finished) -> Result<Option<Settled>, StoreError> {
+    let (db, links, outbox, now) = (&world.db, &world.links, world.outbox.clone(), id::now());
     let (task, lease) = (leased.task.id.clone(), leased.lease);
-    let Finished { seq, agent, ended, label, step, trouble, unwritten } = finished;
-    let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_) | Step::Sleep(_) | Step::Ask(_)));
+    let Finished { seq, agent, marks, ended, label, step, trouble, unwritten } = finished;
+    let (goes_on, parks) = (matches!(step, Step::Hop(_)), matches!(step, Step::Park(_) | Step::Sleep(_) | Step::Ask(..)));
+    let household = leased.task.role == Role::Household;
     let told = Told::of(&step, &ended);
     let fault = ended.as_ref().err().map(ToString::to_string);
-    let settlement = settlement(&step, &ended, (trouble, links), now);
+    let settlement = settlement(&step, &ended, (trouble, links, &marks), now);
     fault::point("before_outcome").await;
     let held = db
         .write(move |tx| {
@@ -49,14 +58,17 @@ pub(super) async fn settle(db: &Db, links: &Links, leased: &Leased, finished: Fi
                 };
                 if held && parks {
                     hops::park(tx, &task).await?;
-                    if let Step::Ask(reference) = &step {
-                        approvals::ask(tx, &Position::cited(&task, reference)?, now).await?;
+                    if let Step::Ask(reference, question) = &step {
+                        ask(tx, &outbox, (&task, reference, question.as_deref(), household), now).await?;
                     }
                 } else if held {
                     let how = ended.as_ref().map_err(|_| fault.as_deref().unwrap_or_default());
                     hops::end(tx, (&task, seq), how, label, now).await?;
-                    if let Step::Hop(follower) = &step {
-                        hops::insert(tx, &task, seq + 1, follower, label).await?;
+                    match &step {
+                        Step::Hop(follower) => hops::insert(tx, &task, seq + 1, follower, label).await?,
+                        Step::Finish => deliveries::put(tx, &outbox.tell(Kind::Report, &task, ""), now).await?,
+                        Step::Fail(..) => deliveries::put(tx, &outbox.tell(Kind::DeadLetter, &task, ""), now).await?,
+                        Step::Retry(_) | Step::Park(_) | Step::Sleep(_) | Step::Ask(..) => {}
                     }
                 }
                 if held && ended.is_err() {
@@ -74,20 +86,41 @@ pub(super) async fn settle(db: &Db, links: &Links, leased: &Leased, finished: Fi
     }
     fault::point("after_outcome").await;
     db.bell().changed(&leased.task.id);
+    world.outbox.ring();
     told.log(leased, &agent, label, now);
     Ok(Some(if goes_on { Settled::GoesOn } else { Settled::Ended }))
+}
+
+/// Asks a person, and tells them that they are asked.
+async fn ask(
+    tx: &mut Tx<'_>,
+    outbox: &Outbox,
+    (task, reference, question, household): (&str, &str, Option<&Question>, bool),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let before = question.map(|question| Before {
+        question,
+        expires_at: approval::lapses(question, now, outbox.ttl()),
+        remind_at: approval::reminder(now, 0, None),
+    });
+    let Some(id) = approvals::ask(tx, &Position::cited(task, reference)?, before, now).await? else { return Ok(()) };
+    deliveries::put(tx, &outbox.tell(Kind::Approval, task, &id), now).await?;
+    if household {
+        deliveries::put(tx, &outbox.tell_household(task), now).await?;
+    }
+    Ok(())
 }
 
 /// What becomes of the lease; `None` if it goes on.
 fn settlement(
     step: &Step,
     ended: &Result<Outcome, Fault>,
-    (trouble, links): (Trouble, &Links),
+    (trouble, links, marks): (Trouble, &Links, &Marks),
     now: Timestamp,
 ) -> Option<Settlement> {
     Some(match step {
         Step::Hop(_) => return None,
-        Step::Finish => Settlement::Done { output: links.harmless(&report(ended), Eyes::Reader) },
+        Step::Finish => Settlement::Done { output: links.harmless(&marks.on(report(ended)), Eyes::Reader) },
         Step::Retry(pause) => Settlement::Retry { at: now.plus(*pause) },
         Step::Park(pause) => {
             let waits = match ended {
@@ -100,7 +133,7 @@ fn settlement(
             let said = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
             Settlement::Park { at: now.plus(*pause), said, waits }
         }
-        Step::Ask(_) => Settlement::Ask { waits_for: ended.as_ref().err().map(ToString::to_string).unwrap_or_default() },
+        Step::Ask(..) => Settlement::Ask { waits_for: ended.as_ref().err().map(ToString::to_string).unwrap_or_default() },
         Step::Sleep(pause) => Settlement::Sleep { at: now.plus(*pause) },
         Step::Fail(code, message) => Settlement::Failed { code: *code, message: message.clone() },
     })
@@ -131,7 +164,7 @@ impl Told {
             Step::Finish => Self::Done,
             Step::Retry(_) => Self::Again("hop_retry", why()),
             Step::Park(_) | Step::Sleep(_) => Self::Again("task_parked", why()),
-            Step::Ask(_) => Self::Asks(why()),
+            Step::Ask(..) => Self::Asks(why()),
             Step::Fail(code, message) => Self::Failed(code.as_str(), message.clone()),
         }
     }

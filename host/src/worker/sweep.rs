@@ -2,12 +2,14 @@
 //!
 //! Many hosts on one database do this at once: each statement is right whoever else has been there.
 
-use policy::task::Timestamp;
+use policy::task::{Role, Timestamp};
 
 use super::{POLL, Worker};
 use crate::id;
 use crate::metrics::{self, name};
-use crate::store::{StoreError, backends, leases, revoked};
+use crate::sink::Kind;
+use crate::store::leases::Expired;
+use crate::store::{StoreError, approvals, backends, deliveries, leases, revoked, verdicts};
 
 impl Worker {
     /// Looks once a second, until it is dropped.
@@ -27,8 +29,13 @@ impl Worker {
         }
         self.fleet.learn(revoked::all(db).await?);
         self.fleet.follow().await?;
-        if leases::look(db, now).await?.lapsed {
+        let lapsed = verdicts::next_lapse(db).await?.is_some_and(|at| at <= now);
+        if lapsed || leases::look(db, now).await?.lapsed {
             self.expire(now).await?;
+        }
+        let outbox = self.world.outbox.clone();
+        if approvals::remind(db, move |id, task| outbox.tell(Kind::Reminder, task, id), now).await? > 0 {
+            self.world.outbox.ring();
         }
         for url in backends::due(db, now).await? {
             self.trial(url, now).await?;
@@ -36,17 +43,34 @@ impl Worker {
         for outage in backends::overdue(db, now).await? {
             let (url, minutes) = (outage.url, now.since(Timestamp(outage.down_since)) / 60_000);
             tracing::warn!(event = "backend_away", url, minutes, "{url} has not served for {minutes} minutes: tasks wait for it");
+            let said = format!("{url} has not served for {minutes} minutes: tasks wait for it");
+            self.world.outbox.put(db, self.world.outbox.tell(Kind::Notice, "", &said), now).await?;
         }
         Ok(())
     }
 
+    /// Ends what nobody may wait for any longer, and tells those whom it concerns: nothing is executed.
     async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
-        for expired in leases::expire(&self.world.db, now).await? {
-            let leases::Expired { id: task, trace_id, source, error_code: code } = expired;
+        let (db, outbox) = (&self.world.db, self.world.outbox.clone());
+        let ended = db.write(move |tx| {
+            Box::pin(async move {
+                let mut ended = verdicts::lapse(tx, now).await?;
+                ended.extend(leases::expire(tx, now).await?);
+                for Expired { id, role, .. } in &ended {
+                    deliveries::put(tx, &outbox.tell(Kind::Expired, id, ""), now).await?;
+                    if role == Role::Household.as_str() {
+                        deliveries::put(tx, &outbox.tell_household(id), now).await?;
+                    }
+                }
+                Ok(ended)
+            })
+        });
+        for Expired { id: task, trace_id, source, error_code: code, .. } in ended.await? {
             tracing::warn!(event = "task_failed", task_id = task, trace_id, code, "task {task} expired");
             metrics::count(name::TASKS, 1, &[("source", &source), ("status", "expired")]);
-            self.world.db.bell().changed(&task);
+            db.bell().changed(&task);
         }
+        self.world.outbox.ring();
         Ok(())
     }
 

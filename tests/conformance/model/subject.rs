@@ -88,7 +88,7 @@ impl Subject {
             What::Retry => Answer::Held(intervene::retry(db, id, Consent::Missing, now).await?),
             What::Rescue => Answer::Count(leases::rescue(db, now).await?),
             What::Expire => {
-                let mut ids: Vec<String> = leases::expire(db, now).await?.into_iter().map(|expired| expired.id).collect();
+                let mut ids: Vec<String> = expired(db, now).await?.into_iter().map(|expired| expired.id).collect();
                 ids.sort();
                 Answer::Ids(ids)
             }
@@ -296,4 +296,8 @@ async fn unheld(url: &str, host: &str) -> sqlx::Result<()> {
 pub fn risen(label: Label, restricted: bool) -> Label {
     let more = if restricted { policy::tier::Tier::Restricted } else { policy::tier::Tier::Public };
     label.join(Label::of(more))
+}
+
+async fn expired(db: &Db, now: Timestamp) -> Result<Vec<leases::Expired>, StoreError> {
+    db.write(move |tx| Box::pin(async move { leases::expire(tx, now).await })).await
 }

@@ -9,10 +9,11 @@
 //! ```
 //!
 //! Its tools: `count` (an effect that must not happen twice), `count_once` (one whose receiver knows keys again), `peek` (looks),
-//! `wipe` (says itself that it is destructive), `large` (answers so many bytes), `errs` (its own error), and two that do their work
+//! `wipe` (says itself that it is destructive, and counts as an effect), `large` (answers so many bytes), `errs` (its own error), and two that do their work
 //! first: `hangs` (answers when released) and `cuts` (never answers: the connection ends). The guest `caller` calls what its task
 //! says.
 
+pub mod client;
 pub mod real;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -69,6 +70,8 @@ struct Script {
     listing: Mutex<Option<u16>>,
     listed: watch::Sender<u32>,
     token: Mutex<Option<String>>,
+    /// Tools that came later.
+    learnt: watch::Sender<Vec<String>>,
     faults: Mutex<Vec<String>>,
 }
 
@@ -85,12 +88,13 @@ impl Counting {
             listing: Mutex::default(),
             listed: watch::Sender::default(),
             token: Mutex::default(),
+            learnt: watch::Sender::default(),
             faults: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let door = Door { listener, gate: script.gate.clone() };
-        let mcp = axum::routing::post(post).get(async || StatusCode::METHOD_NOT_ALLOWED).delete(end);
+        let mcp = axum::routing::post(post).get(notices).delete(end);
         let routes = axum::Router::new().route("/mcp", mcp).with_state(script.clone());
         tokio::spawn(async move { axum::serve(door, routes).await.unwrap() });
         Self { url, script }
@@ -142,6 +146,18 @@ impl Counting {
     /// From now on only who has this token is let in.
     pub fn demand(&self, token: &str) {
         *self.script.token.lock().unwrap() = Some(token.to_owned());
+    }
+
+    /// It has one tool more from now on, which does nothing, and says so to whoever listens.
+    pub async fn learns(&self, name: &str) {
+        // Who comes later does not hear of it.
+        let heard = async {
+            while self.script.learnt.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(super::PATIENCE, heard).await.expect("a client listens for notices");
+        self.script.learnt.send_modify(|learnt| learnt.push(name.to_owned()));
     }
 
     /// How often the first page of the catalogue was read.
@@ -216,6 +232,20 @@ fn tools() -> Vec<Value> {
     ]
 }
 
+/// The stream on which a server speaks by itself: here, that its tools are others now.
+async fn notices(State(script): State<Arc<Script>>, headers: HeaderMap) -> Response {
+    if !session(&headers).is_some_and(|id| script.sessions.lock().unwrap().contains(&id)) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let learnt = script.learnt.subscribe();
+    let events = futures::stream::unfold(learnt, async |mut learnt| {
+        learnt.changed().await.ok()?;
+        let message = json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" });
+        Some((Ok::<_, Infallible>(Bytes::from(format!("event: message\ndata: {message}\n\n"))), learnt))
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+}
+
 async fn end(State(script): State<Arc<Script>>, headers: HeaderMap) -> StatusCode {
     let known = session(&headers).is_some_and(|id| script.sessions.lock().unwrap().remove(&id));
     if known { StatusCode::OK } else { StatusCode::NOT_FOUND }
@@ -243,7 +273,7 @@ async fn post(State(script): State<Arc<Script>>, headers: HeaderMap, body: Bytes
             let session = ulid::Ulid::generate().to_string();
             sessions.insert(session.clone());
             let result = json!({
-                "protocolVersion": REVISION, "capabilities": { "tools": { "listChanged": false } },
+                "protocolVersion": REVISION, "capabilities": { "tools": { "listChanged": true } },
                 "serverInfo": { "name": "counting", "version": "1" },
             });
             ([("mcp-session-id", session)], answered(&id, result)).into_response()
@@ -284,7 +314,8 @@ impl Script {
             return StatusCode::from_u16(status).unwrap().into_response();
         }
         let from: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
-        let tools = tools();
+        let mut tools = tools();
+        tools.extend(self.learnt.borrow().iter().map(|name| json!({ "name": name, "inputSchema": { "type": "object" } })));
         let mut result = json!({ "tools": tools.iter().skip(from).take(PAGE).collect::<Vec<_>>() });
         if from + PAGE < tools.len() {
             result["nextCursor"] = json!((from + PAGE).to_string());
@@ -349,7 +380,7 @@ impl Script {
     fn work(&self, name: &str, call: &Value) {
         self.counted.send_if_modified(|counted| {
             let again = name == "count_once" && counted.iter().any(|former| former["key"] == call["key"]);
-            let effect = matches!(name, "count" | "count_once" | "hangs" | "cuts") && !again;
+            let effect = matches!(name, "count" | "count_once" | "hangs" | "cuts" | "wipe") && !again;
             if effect {
                 counted.push(call.clone());
             }

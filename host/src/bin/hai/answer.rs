@@ -3,7 +3,7 @@
 use host::api::{Approval, Approvals};
 use serde_json::{Map, Value, json};
 
-use crate::cli::Answer;
+use crate::cli::{Answer, Word};
 use crate::client::{Client, Filter};
 use crate::error::{Error, Exit};
 use crate::print;
@@ -18,7 +18,7 @@ pub(crate) async fn awaiting(client: &Client, as_json: bool) -> Result<Exit, Err
     }
     tasks.sort_by(|one, other| one.waiting_since.cmp(&other.waiting_since));
     let questions = match client.questions().await {
-        Ok(Approvals { approvals }) => approvals,
+        Ok(Approvals { approvals, .. }) => approvals,
         // They are for operators.
         Err(error) if error.is_forbidden() => Vec::new(),
         Err(error) => return Err(error),
@@ -39,15 +39,75 @@ pub(crate) async fn awaiting(client: &Client, as_json: bool) -> Result<Exit, Err
 /// The question, and how to answer it.
 fn asked(question: &Approval) -> String {
     let word = |text: &Option<String>| print::plain(text.as_deref().unwrap_or("–"));
-    let mut lines = vec![format!("{} · task {} · {}", question.id, question.task_id, word(&question.why))];
     let request = question.request.as_ref().map(Value::to_string).unwrap_or_default();
-    lines.push(format!("  sent at {}: {} {}", word(&question.called_at), word(&question.call), print::first_line(&request)));
-    for (reaction, meaning) in
-        question.answers.iter().flat_map(|all| [("retry", &all.retry), ("done", &all.done), ("fail", &all.fail)])
-    {
-        lines.push(format!("  hai answer {} {reaction:<5}  {}", question.id, print::plain(meaning)));
+    let call = format!("{} {}", word(&question.call), print::plain(&request));
+    let (id, mut lines) = (&question.id, Vec::new());
+    if question.kind == "call" {
+        let who = if question.role.as_deref() == Some("household") { "the household: " } else { "" };
+        lines.push(format!("{id} · task {} · class {} · {}", question.task_id, word(&question.class), word(&question.agent)));
+        lines.push(format!("  would be sent, exactly so: {call}"));
+        lines.push(format!("  why: {}", word(&question.why)));
+        lines.push(format!("  asked by {who}{}; {}", word(&question.requester), word(&question.because)));
+        let by = if question.undo_by.as_deref() == Some("agent") { " (its agent says so)" } else { "" };
+        lines.push(format!("  undo: {}{by}", word(&question.undo)));
+        lines.extend(question.cost_usd.map(|usd| format!("  cost: ${usd:.2}")));
+        lines.extend(question.yes.iter().map(|yes| format!("  {} said yes through {}; it takes another", yes.actor, yes.channel)));
+        lines.push(format!("  lapses: {}", question.expires_at.as_deref().unwrap_or("never")));
+        for (command, reaction) in [("approve", "approve"), ("deny", "reject"), ("defer", "defer")] {
+            let meaning = question.answers.get(reaction).map(String::as_str).unwrap_or_default();
+            lines.push(format!("  hai {command:<7} {id}  {}", print::plain(meaning)));
+        }
+        return lines.join("\n");
+    }
+    lines.push(format!("{id} · task {} · {}", question.task_id, word(&question.why)));
+    lines.push(format!("  sent at {}: {}", word(&question.called_at), print::first_line(&call)));
+    for reaction in ["retry", "done", "fail"] {
+        if let Some(meaning) = question.answers.get(reaction) {
+            lines.push(format!("  hai answer {id} {reaction:<5}  {}", print::plain(meaning)));
+        }
     }
     lines.join("\n")
+}
+
+/// Says a word on a question before a call.
+pub(crate) async fn word(client: &Client, reaction: &str, word: Word) -> Result<Exit, Error> {
+    let id = question(client, word.id).await?;
+    let said = client.answer(&id, &json!({ "reaction": reaction })).await?;
+    if word.json {
+        return print::json(&said);
+    }
+    let task = &said.task_id;
+    print::out(&match (reaction, said.status.as_str()) {
+        ("approve", "open") => format!("your yes counts; it takes another, through another channel, before task {task} goes on"),
+        ("approve", _) => format!("approved; to watch it: hai task tail {task}"),
+        ("reject", _) => format!("rejected; its agent is told, and task {task} goes on to say so"),
+        _ => format!(
+            "put off until {}; it lapses {}",
+            said.silent_until.unwrap_or_default(),
+            said.expires_at.as_deref().unwrap_or("never")
+        ),
+    })
+}
+
+/// The question of that id, or the open one of that task.
+async fn question(client: &Client, id: String) -> Result<String, Error> {
+    let open = client.questions().await?.approvals;
+    let of_task: Vec<&Approval> = open.iter().filter(|question| question.task_id == id && question.kind == "call").collect();
+    match of_task.as_slice() {
+        [only] => Ok(only.id.clone()),
+        // What it is, the host knows better.
+        _ => Ok(id),
+    }
+}
+
+/// Starts a task that undoes another.
+pub(crate) async fn undo(client: &Client, id: &str, as_json: bool) -> Result<Exit, Error> {
+    let accepted = client.undo(id).await?;
+    if as_json {
+        return print::json(&accepted);
+    }
+    let task = &accepted.task_id;
+    print::out(&format!("task {task} undoes it, call by call, each asked about like any other; to watch it: hai task tail {task}"))
 }
 
 /// Answers a question.

@@ -37,8 +37,22 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Answer what a task waits for: `hai awaiting` lists the questions.
+    /// Consent to a call that waits for you: once, and exactly as it stands.
+    Approve(Word),
+    /// Say no to a call that waits for you; its agent is told.
+    Deny(Word),
+    /// Put a question off for 4 hours.
+    Defer(Word),
+    /// Say whether a call has happened of which nobody knows: `hai awaiting` lists the questions.
     Answer(Answer),
+    /// Undo what a task has done, where it can be undone: each call is asked about like any other.
+    Undo {
+        /// The task.
+        id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Look after what failed.
     Dlq {
         #[command(subcommand)]
@@ -199,12 +213,22 @@ pub(crate) struct Watch {
     pub(crate) json: bool,
 }
 
+/// A word on one question.
+#[derive(Debug, Args)]
+pub(crate) struct Word {
+    /// The question's id, or that of the task that waits for it.
+    pub(crate) id: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Answer {
     /// The id of the question.
     pub(crate) id: String,
     /// `retry`: make the call again; `done`: it has happened; `fail`: give the task up.
-    #[arg(value_parser = PossibleValuesParser::new(Reaction::ALL.iter().map(|word| word.as_str())))]
+    #[arg(value_parser = PossibleValuesParser::new([Reaction::Retry, Reaction::Done, Reaction::Fail].map(Reaction::as_str)))]
     pub(crate) reaction: String,
     /// With `done`: what the call has answered, as JSON.
     #[arg(long, value_name = "JSON")]

@@ -104,6 +104,11 @@ impl Client {
         self.post(&["approvals", id], said).await
     }
 
+    /// Starts a task that undoes another.
+    pub(crate) async fn undo(&self, id: &str) -> Result<Accepted, Error> {
+        self.post(&["tasks", id, "undo"], &serde_json::json!({})).await
+    }
+
     /// Dead letters, newest first: as many pages as it takes.
     pub(crate) async fn letters(&self, limit: usize) -> Result<Letters, Error> {
         let mut all = Letters { letters: Vec::new(), next: None };

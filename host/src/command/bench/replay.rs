@@ -15,11 +15,12 @@ use tokio::sync::{Semaphore, watch};
 
 use super::figure::Measured;
 use super::record;
-use crate::capability::{Beyond, Caps, Hop, Live, Secrets, Start, Tenure, World, perform};
+use crate::capability::{Asker, Beyond, Caps, Hop, Live, Secrets, Start, Tenure, World, perform};
 use crate::config::Config;
 use crate::egress::Client;
 use crate::id;
 use crate::markup::Links;
+use crate::outbox::Outbox;
 use crate::router::Router;
 use crate::store::Db;
 use crate::store::bench::Bare;
@@ -59,6 +60,8 @@ async fn hop(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Hop> {
     let mut vault = config.vault.clone();
     vault.root = folder.path().to_owned();
     let world = World {
+        allowed: Arc::default(),
+        outbox: Outbox::silent(),
         db: db.clone(),
         vault: Vault::open(&vault)?,
         router: Arc::new(Router::new(&config.inference, Client::new(std::iter::empty(), &[])?)),
@@ -97,7 +100,7 @@ async fn hop(config: &Config, db: &Db, at: &Position) -> anyhow::Result<Hop> {
         now: id::now(),
         trace_id: id::trace(),
         span: Place::of(&id::trace(), "bench"),
-        role: Role::Operator,
+        asker: Asker { requester: "rob".into(), role: Role::Operator },
         parked: false,
     };
     Ok(Hop::new(start).await)

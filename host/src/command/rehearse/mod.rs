@@ -15,6 +15,7 @@ use crate::egress::Client;
 use crate::fleet::Agent;
 use crate::fleet::validate::{Found as At, examine_bytes};
 use crate::markup::Links;
+use crate::outbox::Outbox;
 use crate::rehearsal::{Found, Manner, Rehearsal, Word};
 use crate::router::Router;
 use crate::store::tasks::{self, Task};
@@ -107,6 +108,8 @@ fn world(config: &Config, db: Db, nowhere: &Path) -> anyhow::Result<World> {
     vault.root = nowhere.to_owned();
     let client = Client::new(config.inference.groups.values().map(|group| group.url.as_str()), &config.egress.private)?;
     Ok(World {
+        allowed: Arc::default(),
+        outbox: Outbox::silent(),
         db,
         vault: Vault::open(&vault)?,
         router: Arc::new(Router::new(&config.inference, client)),

@@ -1,4 +1,5 @@
-//! What each run asked, what it was told, and under which label. Append-only but for the answer of a started entry.
+//! What each run asked, what it was told, and under which label. Append-only but for the answer of an entry that
+//! was started, or asked about.
 
 mod payload;
 mod read;
@@ -123,6 +124,10 @@ pub enum Write {
     Resume(Position),
     /// A call is about to be sent: the content of the file that it is about, and what is reserved for it.
     Intent(Opening, Option<Artefact>, Option<Reservation>),
+    /// A call may not be made before a person has consented to it.
+    Asked(Opening),
+    /// The consent of that approval is used up by the call whose intent is written with it.
+    Spend(String, Timestamp),
     /// A call with its answer; one that was started is closed by it.
     Entry(Opening, Closing),
     /// What becomes of the money that was reserved for a call which has no answer, and when.

@@ -58,9 +58,9 @@ pub struct Past {
     pub kind: String,
     /// Of kind and canonical request.
     pub fingerprint: String,
-    /// `done`, `failed` or `denied`.
+    /// `asked`, `started`, `done`, `failed` or `denied`.
     pub state: String,
-    /// JSON of the result or the refusal; none of a call that was only started: its truth is unknown.
+    /// JSON of the result or the refusal; none of a call that waits for consent, and of one that was only started: its truth is unknown.
     pub answer: Option<String>,
     /// The one that answered.
     pub destination: String,
@@ -138,7 +138,7 @@ pub struct Entry {
     pub seq: u32,
     /// `interface.function`, or `run.input` for entry 0.
     pub kind: String,
-    /// `started`, `done`, `failed` or `denied`.
+    /// `asked`, `started`, `done`, `failed` or `denied`.
     pub state: String,
     /// What was asked, as sent.
     pub request: Labelled<Value>,
@@ -148,6 +148,8 @@ pub struct Entry {
     pub tries: Value,
     /// The one that answered.
     pub destination: Option<String>,
+    /// What it does to the world.
+    pub effect: String,
     /// The label after it.
     pub label: Label,
     /// What a model used.
@@ -169,6 +171,7 @@ struct Row {
     answer: Option<String>,
     tries: String,
     destination: Option<String>,
+    effect: String,
     #[sqlx(flatten)]
     read: Read,
     started_at: i64,
@@ -191,6 +194,7 @@ impl TryFrom<Row> for Entry {
             answer: row.answer.map(|json| serde_json::from_str(&json)).transpose()?.map(|json| Labelled::new(label, json)),
             tries: serde_json::from_str(&row.tries)?,
             destination: row.destination,
+            effect: row.effect,
             label,
             usage,
             started_at: Timestamp(row.started_at),
@@ -224,7 +228,7 @@ pub async fn timeline(db: &Db, task: &str) -> Result<Vec<Entry>, StoreError> {
 /// or failed.
 pub async fn calls(db: &Db, task: &str, from: u32) -> Result<Vec<Entry>, StoreError> {
     const SQL: &str = "select hop, run, seq, kind, state, 'null' as request, \
-         case when state in ('denied', 'failed') then answer end as answer, '[]' as tries, destination, tier, tainted, model, \
+         case when state in ('denied', 'failed') then answer end as answer, '[]' as tries, destination, effect, tier, tainted, model, \
          input_tokens, output_tokens, usd_micros, started_at, finished_at \
          from journal where task = $1 and hop >= $2 and run > 0 order by hop, run, seq";
 

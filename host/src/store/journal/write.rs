@@ -2,7 +2,7 @@
 
 use super::{Closing, Opening, Write, Written, payload};
 use crate::store::ledger::{self, Bill, Reserved};
-use crate::store::{Db, StoreError, Tx, artefacts, hops, within};
+use crate::store::{Db, StoreError, Tx, approvals, artefacts, hops, within};
 
 /// Writes all of it, or nothing if the lease is not held any more. If a cap does not allow a reservation, everything is written but
 /// the intents.
@@ -24,7 +24,13 @@ pub(crate) async fn within(tx: &mut Tx<'_>, lease: i64, writes: Vec<Write>) -> R
     // Reservations first: those that a cap does not allow take the intents with them, and nothing else.
     let reservations = writes.iter().filter_map(|write| match write {
         Write::Intent(opening, _, Some(reservation)) => Some((&opening.at, opening.started_at, reservation)),
-        Write::Start { .. } | Write::Resume(_) | Write::Intent(..) | Write::Entry(..) | Write::Bill(..) => None,
+        Write::Start { .. }
+        | Write::Resume(_)
+        | Write::Intent(..)
+        | Write::Asked(_)
+        | Write::Spend(..)
+        | Write::Entry(..)
+        | Write::Bill(..) => None,
     });
     let (mut written, mut reserved) = (Written::Yes, Vec::new());
     for (at, now, reservation) in reservations {
@@ -50,8 +56,11 @@ pub(crate) async fn within(tx: &mut Tx<'_>, lease: i64, writes: Vec<Write>) -> R
                 if let Some(artefact) = artefact {
                     artefacts::intend(tx, artefact).await?;
                 }
-                put(tx, &opening, None).await?
+                put(tx, &opening, "started", None).await?
             }
+            Write::Asked(opening) => put(tx, &opening, "asked", None).await?,
+            Write::Spend(..) if written != Written::Yes => true,
+            Write::Spend(approval, now) => approvals::spend(tx, &approval, now).await?,
             Write::Entry(opening, closing) => entry(tx, lease, opening, closing).await?,
             Write::Bill(at, bill, now) => ledger::settle(tx, &at, lease, (&bill, now), None).await?,
         };
@@ -65,7 +74,7 @@ pub(crate) async fn within(tx: &mut Tx<'_>, lease: i64, writes: Vec<Write>) -> R
 
 /// An entry, with the file that it wrote and the money that it used.
 async fn entry(tx: &mut Tx<'_>, lease: i64, opening: Opening, closing: Closing) -> Result<bool, StoreError> {
-    if !put(tx, &opening, Some(&closing)).await? {
+    if !put(tx, &opening, closing.state, Some(&closing)).await? {
         return Ok(false);
     }
     if let Some(file) = &closing.wrote {
@@ -78,7 +87,7 @@ async fn entry(tx: &mut Tx<'_>, lease: i64, opening: Opening, closing: Closing) 
 }
 
 /// Writes an entry as part of a transaction.
-async fn put(tx: &mut Tx<'_>, opening: &Opening, closing: Option<&Closing>) -> Result<bool, StoreError> {
+async fn put(tx: &mut Tx<'_>, opening: &Opening, state: &str, closing: Option<&Closing>) -> Result<bool, StoreError> {
     const SQL: &str = "insert into journal (task, hop, run, seq, lease, kind, fingerprint, state, request, answer, tries, \
          destination, tier, tainted, model, input_tokens, output_tokens, usd_micros, started_at, finished_at, effect) \
          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21 \
@@ -87,7 +96,7 @@ async fn put(tx: &mut Tx<'_>, opening: &Opening, closing: Option<&Closing>) -> R
          tries = excluded.tries, destination = excluded.destination, tier = excluded.tier, tainted = excluded.tainted, \
          model = excluded.model, input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, \
          usd_micros = excluded.usd_micros, finished_at = excluded.finished_at \
-         where journal.state = 'started' and journal.fingerprint = excluded.fingerprint and journal.lease <= excluded.lease";
+         where journal.state in ('started', 'asked') and journal.fingerprint = excluded.fingerprint and journal.lease <= excluded.lease";
 
     let label = closing.map_or(opening.label, |closing| closing.label);
     let usage = closing.and_then(|closing| closing.usage.as_ref());
@@ -106,7 +115,7 @@ async fn put(tx: &mut Tx<'_>, opening: &Opening, closing: Option<&Closing>) -> R
         .bind(opening.lease)
         .bind(opening.kind)
         .bind(&opening.fingerprint)
-        .bind(closing.map_or("started", |closing| closing.state))
+        .bind(state)
         .bind(request.as_ref())
         .bind(answer.as_deref())
         .bind(closing.map_or("[]", |closing| closing.tries.as_str()))
