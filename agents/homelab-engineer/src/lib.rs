@@ -90,10 +90,7 @@ fn reported(brief: &Brief, seen: &Seen, found: &HomelabFinding) -> Outcome {
 
 /// The finding as people read it.
 fn body(seen: &Seen, found: &HomelabFinding) -> String {
-    let mut body = "# Homelab finding\n".to_owned();
-    if let Some(shortcoming) = seen.shortcoming() {
-        body.push_str(&format!("\n> {}\n", shortcoming.replace('\n', " ")));
-    }
+    let mut body = finding::titled("Homelab finding", seen);
     finding::section(&mut body, "Summary", &found.summary);
     finding::section(&mut body, "Diagnosis", &found.diagnosis);
     let class = found.action_class.as_str();

@@ -140,10 +140,7 @@ fn errand(found: &ObservabilityFinding) -> Option<Result<homeaiops_sdk::Errand, 
 
 /// The finding as people read it.
 fn body(seen: &Seen, found: &ObservabilityFinding) -> String {
-    let mut body = "# Observability finding\n".to_owned();
-    if let Some(shortcoming) = seen.shortcoming() {
-        body.push_str(&format!("\n> {}\n", shortcoming.replace('\n', " ")));
-    }
+    let mut body = finding::titled("Observability finding", seen);
     if found.recovery_path_touched {
         body.push_str("\n> **Recovery path touched**: if this goes wrong, nothing may tell you.\n");
     }

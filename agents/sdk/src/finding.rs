@@ -140,6 +140,16 @@ pub fn front_matter<const N: usize>(pairs: [(&str, String); N]) -> Vec<(String, 
     pairs.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
+/// The start of a finding as people read it: what it is, and what could not be looked at.
+#[must_use]
+pub fn titled(title: &str, seen: &Seen) -> String {
+    let mut body = format!("# {title}\n");
+    if let Some(shortcoming) = seen.shortcoming() {
+        let _ = writeln!(body, "\n> {}", shortcoming.replace('\n', " "));
+    }
+    body
+}
+
 /// A heading and what stands below it; `None.` where nothing does.
 pub fn section(body: &mut String, heading: &str, text: &str) {
     let text = text.trim();
