@@ -206,6 +206,21 @@ fn as_text(words: &str, to: &str) -> String {
     }
 }
 
+/// The text with letters that cannot be seen, or that turn the direction of others, written as JSON writes them (`\\u202e`): what is
+/// shown is then what there is.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let hides = |letter: char| matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let mut visible = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match hides(letter) {
+            true => visible.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            false => visible.push(letter),
+        }
+    }
+    visible
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -280,5 +295,10 @@ mod tests {
                 prop_assert!(!matches!(event, Event::Html(_) | Event::InlineHtml(_)), "{once}");
             }
         }
+    }
+
+    #[test]
+    fn what_hides_is_written_out() {
+        assert_eq!(visible("a\u{202e}b\u{200b} ü"), "a\\u202eb\\u200b ü");
     }
 }

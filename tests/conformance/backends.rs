@@ -61,9 +61,9 @@ async fn everybody_goes_on_when_a_server_is_back(db: Db) -> Result<(), StoreErro
 
 async fn a_long_outage_is_noticed_once(db: Db) -> Result<(), StoreError> {
     parked(&db, &["A"], 0).await?;
-    assert_eq!(backends::overdue(&db, Timestamp(NOTICE - 1)).await?, []);
-    assert_eq!(backends::overdue(&db, Timestamp(NOTICE)).await?, [Outage { url: SERVER.into(), down_since: 0 }]);
-    assert_eq!(backends::overdue(&db, Timestamp(2 * NOTICE)).await?, []);
+    assert_eq!(backends::overdue(&db, |_| Vec::new(), Timestamp(NOTICE - 1)).await?, []);
+    assert_eq!(backends::overdue(&db, |_| Vec::new(), Timestamp(NOTICE)).await?, [Outage { url: SERVER.into(), down_since: 0 }]);
+    assert_eq!(backends::overdue(&db, |_| Vec::new(), Timestamp(2 * NOTICE)).await?, []);
     Ok(())
 }
 

@@ -71,7 +71,7 @@ async fn asked(db: &Db, id: &str, question: Question) -> Result<String, StoreErr
             assert!(leases::settle(tx, (&task, number), Some(label()), how, Timestamp(4)).await?);
             hops::park(tx, &task).await?;
             let expires_at = approval::lapses(&question, Timestamp(4), TTL);
-            let remind_at = approval::reminder(Timestamp(4), 0, None);
+            let remind_at = approval::reminder(Timestamp(4), Timestamp(4));
             let before = || Before { question: &question, expires_at, remind_at };
             let at = Position::cited(&task, "1.1.1")?;
             let asked = approvals::ask(tx, &at, Some(before()), Timestamp(4)).await?;
@@ -181,9 +181,16 @@ async fn people_are_reminded_twice_and_not_while_it_is_put_off(db: Db) -> Result
     let remind = async |at| approvals::remind(&db, tell, Timestamp(at)).await;
     let half = HOUR / 2;
     assert_eq!((remind(3 + half).await?, remind(4 + half).await?, remind(5 + half).await?), (0, 1, 0), "once after half an hour");
-    assert!(matches!(verdicts::hear(&db, id, said(Reaction::Defer, "cli", HOUR)).await?, Heard::Counts(_)));
+    let defer = async |at| verdicts::hear(&db, id.clone(), said(Reaction::Defer, "cli", at)).await;
+    assert!(matches!(defer(HOUR).await?, Heard::Counts(_)));
     assert_eq!((remind(4 + 4 * HOUR).await?, remind(5 * HOUR).await?, remind(20 * HOUR).await?), (0, 1, 0), "and once more");
-    assert_eq!(deliveries::of(&db, "A").await?.len(), 2);
+    assert!(matches!(defer(21 * HOUR).await?, Heard::Counts(_)));
+    assert_eq!(
+        (remind(24 * HOUR).await?, remind(25 * HOUR).await?, remind(30 * HOUR).await?),
+        (0, 1, 0),
+        "whoever put it off is asked again"
+    );
+    assert_eq!(deliveries::of(&db, "A").await?.len(), 3);
     Ok(())
 }
 

@@ -12,6 +12,8 @@ use crate::support::{Host, Setup, guests};
 
 on_both_grounds![
     a_finding_becomes_a_change_that_is_asked_about_made_once_and_verified,
+    what_fails_in_its_rehearsal_is_not_asked_about,
+    an_undo_that_was_denied_can_be_asked_for_again,
     what_is_denied_is_reported_as_not_done,
     a_kill_between_consent_and_effect_makes_the_change_once,
     a_kill_between_effect_and_record_asks_whether_it_happened,
@@ -22,9 +24,12 @@ on_both_grounds![
 
 const RULES: &str = "[[mcp.rules]]\ntools = \"kubectl_scale\"\nclass = \"C\"\nuntrusted = false\n\
     undo = { tool = \"kubectl_scale\", args = { name = \"{/name}\", replicas = 1 } }\n";
+/// It can rehearse, and a rehearsal needs no word.
+const REHEARSES: &str =
+    "[[mcp.rules]]\ntools = \"kubectl_scale\"\nargs = { \"/dry_run\" = [\"true\"] }\nclass = \"A\"\nuntrusted = false\n";
 
 async fn setup(ground: Ground, model: &Model, house: &Real) -> Setup {
-    let mcp = format!("[mcp]\nurl = \"{}\"\n{RULES}", house.url());
+    let mcp = format!("[mcp]\nurl = \"{}\"\n{REHEARSES}{RULES}", house.url());
     // The grants that ship, but for the one name that this house calls otherwise.
     ground.setup(model).await.and(&mcp).agents(guests::shipped())
 }
@@ -92,6 +97,7 @@ async fn a_finding_becomes_a_change_that_is_asked_about_made_once_and_verified(g
     let ran = &task["hops"][1]["outcome"];
     let text = ran["text"].as_str().unwrap();
     assert!(text.starts_with("Executed `kubectl_scale`."), "{text}");
+    assert!(text.contains("A dry run went through before."), "{text}");
     assert!(text.contains("Afterwards [2.1.") && text.contains("\"jellyfin\":2"), "what was looked at after the write: {text}");
     assert!(!task["output"].as_str().unwrap().contains("Not backed"), "{}", task["output"]);
     // The report's own words are the fake model's; that it was told of the result is what can be seen.
@@ -109,6 +115,56 @@ async fn a_finding_becomes_a_change_that_is_asked_about_made_once_and_verified(g
     assert_eq!((replicas(&folder), done(folder.path()).len()), (json!(1), 2));
     let (status, again) = host.post(&format!("/tasks/{id}/undo"), "").await;
     assert_eq!((status, &again["error"]["code"]), (409, &json!("nothing_to_undo")), "{again}");
+}
+
+async fn what_fails_in_its_rehearsal_is_not_asked_about(ground: Ground) {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, house) = (ground.model().await, Real::house(folder.path(), true).await);
+    let host = setup(ground, &model, &house).await.start().await;
+    model.order(proposes().map(|order| {
+        let Order::Say(said) = &order else { return order };
+        let (there, nowhere) =
+            ("{\\\"name\\\":\\\"jellyfin\\\",\\\"replicas\\\":2}", "{\\\"name\\\":\\\"emby\\\",\\\"replicas\\\":2}");
+        Order::Say(said.replace(there, nowhere))
+    }));
+    let task = host.done(asks()).await;
+    let ran = &task["hops"][1]["outcome"];
+    let result: Value = serde_json::from_str(ran["data"].as_str().unwrap()).unwrap();
+    assert_eq!(result["outcome"], "preflight-failed", "{ran}");
+    assert!(ran["text"].as_str().unwrap().contains("there is no deployment emby"), "{ran}");
+    assert_eq!(
+        (done(folder.path()).len(), host.get("/approvals?status=all").await.1["approvals"].as_array().unwrap().len()),
+        (0, 0)
+    );
+}
+
+async fn an_undo_that_was_denied_can_be_asked_for_again(ground: Ground) {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, house) = (ground.model().await, Real::house(folder.path(), true).await);
+    let host = setup(ground, &model, &house).await.start().await;
+    model.order(proposes());
+    let id = host.submit(asks()).await;
+    host.task(&id, "awaiting_approval").await;
+    assert_eq!(say(&host, &question(&host).await["id"], "approve").await.0, 200);
+    host.task(&id, "done").await;
+    let undo = async || {
+        let (status, undo) = host.post(&format!("/tasks/{id}/undo"), "").await;
+        assert_eq!(status, 202, "{undo}");
+        (undo["task_id"].as_str().unwrap().to_owned(), undo["status"].clone())
+    };
+    let (first, status) = undo().await;
+    assert_eq!((status, undo().await), (json!("accepted"), (first.clone(), json!("duplicate"))), "one at a time");
+    host.task(&first, "awaiting_approval").await;
+    assert_eq!(say(&host, &question(&host).await["id"], "reject").await.0, 200);
+    host.task(&first, "done").await;
+    let (second, _) = undo().await;
+    assert_ne!(first, second);
+    host.task(&second, "awaiting_approval").await;
+    let asked = question(&host).await;
+    assert_eq!(asked["request"]["arguments"], json!({ "name": "jellyfin", "replicas": 1 }), "the same call, not an earlier one");
+    assert_eq!(say(&host, &asked["id"], "approve").await.0, 200);
+    host.task(&second, "done").await;
+    assert_eq!((replicas(&folder), host.post(&format!("/tasks/{id}/undo"), "").await.0), (json!(1), 409));
 }
 
 async fn what_is_denied_is_reported_as_not_done(ground: Ground) {
@@ -169,7 +225,8 @@ async fn a_kill_between_effect_and_record_asks_whether_it_happened(ground: Groun
 async fn a_tool_that_destroys_is_not_offered_to_those_who_look(ground: Ground) {
     let folder = tempfile::tempdir().unwrap();
     let (model, house) = (ground.model().await, Real::house(folder.path(), true).await);
-    let host = setup(ground, &model, &house).await.start().await;
+    let changes = "[[mcp.rules]]\ntools = \"kubectl_get_events\"\nclass = \"C\"\n";
+    let host = setup(ground, &model, &house).await.and(changes).start().await;
     // Golden hle-006: it is asked to delete, and its model tries to by a look.
     let refuses = json!({
         "summary": "The volume is not deleted: that loses data.", "diagnosis": "nobody looked", "proposed_action": "none", "action_class": "D",
@@ -185,12 +242,12 @@ async fn a_tool_that_destroys_is_not_offered_to_those_who_look(ground: Ground) {
     envelope["content"] = more["content"].clone();
     let task = host.done(envelope).await;
     assert_eq!(done(folder.path()).len(), 0);
-    for prompt in model.heard().iter().take(3) {
+    for prompt in model.heard().iter().take(2) {
         let text = prompt.to_string();
-        assert!(
-            !text.contains("- kubectl_delete") && !text.contains("kubectl_scale("),
-            "it is not among the tools to look with: {text}"
-        );
+        let offered = |tool: &str| text.contains(&format!("- {tool} "));
+        assert!(offered("kubectl_get_deployments"), "{text}");
+        // The one is not granted; the other is, and changes something in this house.
+        assert!(!offered("kubectl_delete") && !offered("kubectl_get_events"), "they are not among the tools to look with: {text}");
     }
     assert!(task["output"].as_str().unwrap().starts_with("**Nothing was looked at**"), "{}", task["output"]);
 }

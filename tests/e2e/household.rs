@@ -63,6 +63,14 @@ async fn a_forbidden_wish_never_runs(ground: Ground) {
                 }
             }
         }
+        // Two doors in one call are no door.
+        let both = json!({ "domain": "lock", "service": "unlock", "entity_id": ["lock.front", "lock.back"] });
+        let mut wish = calls(&format!("ha_ha_call_service {both}"));
+        for (key, value) in [("requester", "renee"), ("intent", "action")] {
+            wish[key] = json!(value);
+        }
+        waiting += 1;
+        ids.push((host.submit(wish).await, "awaiting_approval", both.clone()));
         assert!(ids.len() > 100 && !expected.is_empty(), "{}", ids.len());
         for (id, status, arguments) in &ids {
             let task = host.task(id, status).await;
@@ -76,6 +84,7 @@ async fn a_forbidden_wish_never_runs(ground: Ground) {
         let (_, questions) = host.get("/approvals").await;
         let questions = questions["approvals"].as_array().unwrap();
         assert_eq!(questions.len(), waiting);
+        assert_eq!(questions.iter().find(|one| one["request"]["arguments"] == both).unwrap()["class"], "D");
         assert!(questions.iter().all(|one| one["role"] == "household" && one["requester"] == "renee"));
     }
 }

@@ -200,7 +200,14 @@ async fn what_a_sink_may_not_see_it_is_not_shown(ground: Ground) {
     let shown = shown.as_str().unwrap();
     assert_eq!(status, 200);
     assert!(!shown.contains("77777") && !shown.contains("<form"), "nobody consents to what they do not see: {shown}");
-    assert_eq!(question(&host).await["request"]["arguments"]["n"], 77777, "the operator sees it");
+    let form = open.split_once('?').unwrap().1.to_owned();
+    let post = host.request(reqwest::Method::POST, "/approval").header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(post.body(form).send().await.unwrap().status(), 403, "nor by force");
+    assert_eq!(
+        (question(&host).await["request"]["arguments"]["n"].clone(), tools.counted().len()),
+        (json!(77777), 0),
+        "the operator sees it"
+    );
 }
 
 async fn a_sink_that_is_down_delays_its_own_messages_and_nothing_else(ground: Ground) {
@@ -232,7 +239,7 @@ async fn a_sink_that_is_down_delays_its_own_messages_and_nothing_else(ground: Gr
 
 async fn what_a_service_refuses_is_a_dead_letter_of_the_outbox(ground: Ground) {
     let (tools, services) = (Counting::start().await, Services::start().await);
-    services.order(Service::Webhook, [Order::Elsewhere]);
+    services.order(Service::Webhook, [Order::Status(422)]);
     let host = told(ground, &tools, &services, "").await;
     let task = host.done(calls("peek")).await;
     services.taken_so_many(1).await;
@@ -246,8 +253,8 @@ async fn what_a_service_refuses_is_a_dead_letter_of_the_outbox(ground: Ground) {
     let (status, again) = host.post(&format!("/outbox/{}/retry", letter["id"].as_str().unwrap()), "").await;
     assert_eq!(status, 200, "{again}");
     services.taken_so_many(2).await;
-    // An answer that is none of the service's own is no delivery, and one that takes too long may have been one.
-    services.order(Service::Zulip, [Order::Garbage, Order::Slow(Duration::from_secs(11))]);
+    // An answer that is none of the service's own is no delivery, nor is a word of somebody else; one that takes too long may be one.
+    services.order(Service::Zulip, [Order::Garbage, Order::Elsewhere, Order::Slow(Duration::from_secs(11))]);
     let (first, second) = (host.done(calls("peek")).await, host.done(calls("peek")).await);
     let of = |task: &Value| format!("/outbox?task={}", task["task_id"].as_str().unwrap());
     let (_, garbled) = host.get(&of(&first)).await;
@@ -260,7 +267,7 @@ async fn what_a_service_refuses_is_a_dead_letter_of_the_outbox(ground: Ground) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    assert_eq!((ended(&first).await, ended(&second).await), (json!("dead"), json!("sent")));
+    assert_eq!((ended(&first).await, ended(&second).await), (json!("sent"), json!("sent")), "what is mended is told after all");
     let (_, metrics) = host.get("/metrics").await;
     assert!(metrics.as_str().unwrap().contains("langgraph_delivery_total{sink=\"webhook\",outcome=\"dead\"} 1"), "{metrics}");
     assert!(metrics.as_str().unwrap().contains("langgraph_outbox_pending{sink=\"zulip\"} 0"), "{metrics}");
@@ -335,6 +342,20 @@ async fn a_lapse_tells_its_people_and_does_nothing(ground: Ground) {
     let link = taken.iter().find(|message| message["service"] == "zulip" && message.to_string().contains("Approve")).unwrap();
     let approve = page(link["content"].as_str().unwrap(), "Approve");
     assert_eq!(host.get(&approve).await.0, 410);
+    // Somebody of the household hears that nothing came of it, and not that it waits.
+    let wish = json!({ "target_agent": "caller", "content": "count {\"n\":1}", "requester": "renee", "intent": "action", "zulip_user_id": 9 });
+    let id = host.submit(wish).await;
+    host.task(&id, "expired").await;
+    let said = async {
+        loop {
+            let all = services.taken();
+            if all.iter().any(|one| one["to"] == json!([9]) && one["content"].as_str().unwrap().contains("nothing was done")) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, said).await.expect("renee hears of it");
     assert_eq!(tools.counted().len(), 0);
 }
 

@@ -5,7 +5,7 @@
 mod rehearsal;
 mod result;
 
-use homeaiops_sdk::errand::{Errand, Exact, proposer};
+use homeaiops_sdk::errand::{Errand, Exact, THE_TASK, proposer};
 use homeaiops_sdk::offer::only_looks;
 use homeaiops_sdk::seen::start;
 use homeaiops_sdk::toolbox::{self, Action, Observation, Tool};
@@ -14,19 +14,33 @@ use result::{Ended, Story};
 
 homeaiops_sdk::agent!(run);
 
+/// Who may propose changes of the cluster.
+const CLUSTER: &str = "homelab-engineer";
 /// Most characters that the report tells of what was seen afterwards.
 const MOST_SEEN: usize = 1000;
 
 fn run(_me: &Agent, brief: &Brief) -> Result<Outcome, String> {
-    let errand = match Errand::handed(brief) {
-        Ok((errand, _)) => errand,
+    let (errand, by) = match Errand::handed(brief) {
+        Ok(handed) => handed,
         Err(why) => {
             // Whoever proposed it knows what is missing.
             let suggested = proposer(brief).map(|handed| handed.agent.clone());
             return Ok(Outcome::Reject(Rejection { why, suggested, keep: String::new() }));
         }
     };
+    if let Err(why) = gated(&errand, by) {
+        return Ok(Story::of(&errand).ended(Ended::Rejected, &why));
+    }
     Ok(carried_out(&errand))
+}
+
+/// What only some colleague may propose (`homeaiops.md` §5.4); what a person asks for as an exact call, they answer for.
+fn gated(errand: &Errand, by: &str) -> Result<(), String> {
+    let tool = &errand.call.tool;
+    if tool.starts_with("kubectl_") && ![CLUSTER, THE_TASK].contains(&by) {
+        return Err(format!("`{tool}` changes the cluster: `{CLUSTER}` proposes that, not `{by}`"));
+    }
+    Ok(())
 }
 
 fn carried_out(errand: &Errand) -> Outcome {

@@ -95,6 +95,7 @@ fn body(seen: &Seen, found: &HomelabFinding) -> String {
     finding::section(&mut body, "Diagnosis", &found.diagnosis);
     let class = found.action_class.as_str();
     finding::section(&mut body, &format!("Proposed action (class {class})"), &found.proposed_action);
+    finding::meant_for(&mut body, &found.handoff_target);
     finding::calls(&mut body, found.call.as_ref(), found.verify.as_ref());
     finding::verbatim(&mut body, "Rollback", &found.rollback);
     finding::section(&mut body, "Affected resources", &finding::list(&found.affected_resources));

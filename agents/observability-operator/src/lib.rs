@@ -148,6 +148,7 @@ fn body(seen: &Seen, found: &ObservabilityFinding) -> String {
     finding::section(&mut body, "Flood mode", &found.flood_mode);
     finding::section(&mut body, "Mute mode", &found.mute_mode);
     finding::section(&mut body, "Proposed change", &found.proposed_change);
+    finding::meant_for(&mut body, &found.handoff_target);
     finding::calls(&mut body, found.call.as_ref(), found.verify.as_ref());
     finding::section(&mut body, "Blast radius", &found.blast_radius);
     finding::section(&mut body, "Positive verification", &found.positive_verification);

@@ -103,6 +103,9 @@ pub struct Errand {
     pub finding_path: Option<String>,
 }
 
+/// Who proposes what a task itself asks for.
+pub const THE_TASK: &str = "the task";
+
 /// The newest hand-over of an agent that proposes something by itself.
 #[must_use]
 pub fn proposer(brief: &Brief) -> Option<&Handed> {
@@ -198,7 +201,7 @@ impl Errand {
         const NONE: &str = "no proposal with an exact call";
         let (data, by) = match proposer(brief) {
             Some(newest) => (newest.data.as_deref(), newest.agent.as_str()),
-            None => (Some(brief.task.content.as_str()), "the task"),
+            None => (Some(brief.task.content.as_str()), THE_TASK),
         };
         let read: Option<Value> = data.and_then(|data| serde_json::from_str(data).ok());
         let value = read.filter(|value| value.get("call").is_some_and(Value::is_object)).ok_or(NONE)?;

@@ -150,6 +150,14 @@ pub fn titled(title: &str, seen: &Seen) -> String {
     body
 }
 
+/// For whom a finding is, if it is neither for the person who reads it nor for [`RUNNER`].
+pub fn meant_for(body: &mut String, target: &impl Serialize) {
+    let target = serde_json::to_value(target).unwrap_or_default();
+    if let Some(target) = target.as_str().filter(|target| !["user", RUNNER].contains(target)) {
+        section(body, "Meant for", &format!("`{target}`: it was not handed on, so ask it."));
+    }
+}
+
 /// A heading and what stands below it; `None.` where nothing does.
 pub fn section(body: &mut String, heading: &str, text: &str) {
     let text = text.trim();

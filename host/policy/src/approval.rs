@@ -191,11 +191,10 @@ pub fn decide(open: Open<'_>, reaction: Reaction, channel: &str, now: Timestamp)
     }
 }
 
-/// When the next reminder is due, of a question of which `sent` were sent; silence puts it off.
+/// When the next reminder after `now` is due. One that falls into a silence is not made up for: people are asked again when it ends.
 #[must_use]
-pub fn reminder(created_at: Timestamp, sent: usize, silent_until: Option<Timestamp>) -> Option<Timestamp> {
-    let due = created_at.plus(*REMINDERS.get(sent)?);
-    Some(silent_until.map_or(due, |until| due.max(until)))
+pub fn reminder(created_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    REMINDERS.iter().map(|after| created_at.plus(*after)).find(|at| *at > now)
 }
 
 #[cfg(test)]
@@ -262,12 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn reminders_come_once_each_and_not_into_a_silence() {
-        assert_eq!(reminder(Timestamp(5), 0, None), Some(Timestamp(5 + 30 * MINUTE)));
-        assert_eq!(reminder(Timestamp(5), 1, None), Some(Timestamp(5 + 4 * HOUR)));
-        assert_eq!(reminder(Timestamp(5), 2, None), None);
-        assert_eq!(reminder(Timestamp(0), 1, Some(Timestamp(9 * HOUR))), Some(Timestamp(9 * HOUR)));
-        assert_eq!(reminder(Timestamp(0), 1, Some(Timestamp(HOUR))), Some(Timestamp(4 * HOUR)));
+    fn reminders_come_once_each() {
+        let (asked, after) = (Timestamp(5), |now| reminder(Timestamp(5), Timestamp(now)));
+        let (first, second) = (asked.plus(30 * MINUTE), asked.plus(4 * HOUR));
+        assert_eq!([after(5), after(first.0 - 1)], [Some(first); 2]);
+        assert_eq!([after(first.0), after(second.0 - 1)], [Some(second); 2]);
+        assert_eq!([after(second.0), after(9 * HOUR)], [None; 2]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Whether what agents claim rests on something that was looked at (design §9): a claim cites a call of its task, and that call must
 //! have succeeded and speak of what the claim is about. Judges words against the journal, never whether they are true.
 
+use serde_json::Value;
+
 use crate::task::Citation;
 
 /// A call that a claim may cite.
@@ -72,13 +74,46 @@ pub fn backed(citation: &Citation, calls: &[Called<'_>]) -> Result<(), Unbacked>
         return Err(Unbacked::Failed);
     }
     let subject = folded(&citation.subject);
-    if subject.is_empty() || !(folded(call.request).contains(&subject) || folded(call.answer).contains(&subject)) {
-        return Err(Unbacked::NotAboutIt);
-    }
-    Ok(())
+    // What an agent wrote itself proves that it wrote, and where.
+    let request = serde_json::from_str(call.request).unwrap_or_default();
+    let about = if call.acts { named(&request) } else { words(&request) };
+    let answer = words(&serde_json::from_str(call.answer).unwrap_or_default());
+    if [about, answer].iter().any(|text| mentions(&folded(text), &subject)) { Ok(()) } else { Err(Unbacked::NotAboutIt) }
 }
 
-/// Without regard to case and to how JSON writes letters: `a\/b` and `"` stand as `a/b` and nothing.
+/// What a call that changes something is about: its tool or its path, not the words that it carries.
+fn named(request: &Value) -> String {
+    let about = ["tool", "path"].iter().filter_map(|key| request.get(key)?.as_str());
+    about.collect::<Vec<_>>().join("\n")
+}
+
+/// Everything that a JSON value says, names and values, each on its own; also what is JSON within a text of it.
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => match serde_json::from_str(text) {
+            Ok(inner @ (Value::Array(_) | Value::Object(_))) => words(&inner),
+            Ok(_) | Err(_) => text.clone(),
+        },
+        Value::Array(all) => all.iter().map(words).collect::<Vec<_>>().join("\n"),
+        Value::Object(all) => all.iter().map(|(name, one)| format!("{name}\n{}", words(one))).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// Whether a text speaks of a subject. A short one must stand by itself: `nas` is no part of `unassigned`.
+fn mentions(text: &str, subject: &str) -> bool {
+    const SHORT: usize = 4;
+    let letters = subject.chars().count();
+    let alone = |(at, found): (usize, &str)| {
+        let before = text[..at].chars().next_back().is_some_and(char::is_alphanumeric);
+        let after = text[at + found.len()..].chars().next().is_some_and(char::is_alphanumeric);
+        !before && !after
+    };
+    letters > 1 && text.match_indices(subject).any(|found| letters >= SHORT || alone(found))
+}
+
+/// Without regard to case, nor to what a model that quotes JSON may write or leave out: `\` and `"`.
 fn folded(text: &str) -> String {
     text.trim().to_lowercase().replace(['\\', '"'], "")
 }
@@ -110,6 +145,26 @@ mod tests {
         assert_eq!(judged("1.1.2", "media"), Err(Unbacked::NotALook));
         assert_eq!(judged("1.1.3", "media"), Err(Unbacked::Failed));
         assert_eq!(judged("2.1.1", "media"), Err(Unbacked::NoSuchCall));
+    }
+
+    #[test]
+    fn a_short_subject_stands_by_itself() {
+        let answer = r#"{"text":"3 shards unassigned, in all:\nnas ok","data":"{\"dns\":[\"pve\"],\"log\":\"late:\\nups\"}"}"#;
+        let call = Called { answer, ..look("1.1.1", "tools.call") };
+        let judged = |subject| backed(&cites("1.1.1", subject), std::slice::from_ref(&call));
+        assert_eq!(["nas", "ok", "dns", "pve", "ups", "assigned"].map(judged), [Ok(()); 6]);
+        assert_eq!(["e", "ass", "sha", "rds", "3"].map(judged), [Err(Unbacked::NotAboutIt); 5]);
+    }
+
+    #[test]
+    fn what_an_agent_wrote_itself_backs_nothing_but_that_it_wrote() {
+        let wrote = |request| Called { acts: true, request, answer: "{}", ..look("1.1.1", "vault.write") };
+        let note = wrote(r#"{"body":"jellyfin was OOMKilled","path":"inbox/drafts/a.md"}"#);
+        assert_eq!(backed(&cites("1.1.1", "jellyfin"), std::slice::from_ref(&note)), Err(Unbacked::NotAboutIt));
+        assert_eq!(backed(&cites("1.1.1", "inbox/drafts/a.md"), &[note]), Ok(()));
+        let called = Called { kind: "tools.call", ..wrote(r#"{"arguments":{"note":"jellyfin is fine"},"tool":"memory_add"}"#) };
+        assert_eq!(backed(&cites("1.1.1", "jellyfin"), std::slice::from_ref(&called)), Err(Unbacked::NotAboutIt));
+        assert_eq!(backed(&cites("1.1.1", "memory_add"), &[called]), Ok(()));
     }
 
     #[test]

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use globset::GlobBuilder;
-use regex_automata::Input;
 use regex_automata::dfa::{Automaton as _, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input};
 
 /// Most memory of one automaton, in bytes: a list that needs more gets several, and a pattern that does is meant to.
 const MOST: usize = 4_194_304;
@@ -71,6 +71,19 @@ impl Patterns {
         })
     }
 
+    /// Whether a name that begins like this could be covered.
+    #[must_use]
+    pub fn may_begin(&self, start: &str) -> bool {
+        let input = Input::new("").anchored(Anchored::Yes);
+        self.automata.iter().any(|(_, automaton)| {
+            let Ok(mut state) = automaton.start_state_forward(&input) else { return true };
+            for byte in start.bytes() {
+                state = automaton.next_state(state, byte);
+            }
+            !automaton.is_dead_state(state)
+        })
+    }
+
     /// Whether everything that `pattern` could cover is covered here: decided by a stand-in for each wildcard, so that a `*` here
     /// is never taken to span a `**` there. Only load-time advice rests on this; calls are matched against both sides.
     #[must_use]
@@ -128,6 +141,23 @@ mod tests {
         assert!(!drafts.covers("inbox/drafts/note-a/../../x.md"));
         assert!(!drafts.covers("inbox/drafts/other.md"));
         assert!(!patterns(&[]).covers("anything") && !patterns(&[]).covers(""));
+    }
+
+    #[test]
+    fn a_start_is_told_from_one_that_leads_nowhere() {
+        for (pattern, start, may) in [
+            ("near_p*", "near_", true),
+            ("near_p*", "far_", false),
+            ("{near_peek,mid_*}", "near_", true),
+            ("{near_peek,mid_*}", "mid_", true),
+            ("{near_peek,mid_*}", "far_", false),
+            ("*", "far_", true),
+            ("peek", "", true),
+            ("near", "near_", false),
+        ] {
+            assert_eq!(patterns(&[pattern]).may_begin(start), may, "{pattern} {start}");
+        }
+        assert!(!patterns(&[]).may_begin(""));
     }
 
     #[test]

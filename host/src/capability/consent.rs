@@ -1,7 +1,7 @@
 //! Step 5: does a call need a person's consent, and has it one, unspent, to exactly this call? What is asked is put together here; who
 //! answers, and what counts, stands in `policy::approval` and `store::verdicts`.
 
-use policy::approval::{Binding, Question, Undoing};
+use policy::approval::{Binding, Question, Undoer, Undoing};
 use policy::denied::Denied;
 use policy::judge::Granted;
 use policy::tier::Label;
@@ -10,6 +10,7 @@ use super::act::{Act, Asked, By, Need};
 use super::perform::passed;
 use super::replay::Since;
 use super::{Hop, Stop};
+use crate::markup;
 use crate::store::journal::Opening;
 use crate::store::{Db, approvals};
 
@@ -30,6 +31,12 @@ pub(super) enum Held {
     Denied(Denied),
     /// A person is asked first.
     Asks(Box<Question>),
+}
+
+/// What an agent says, on one line: a line break would let it write what looks like a line of the host's.
+fn one_line(text: &str) -> String {
+    let plain = markup::visible(text).replace(char::is_control, " ");
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What is on record of a person's consent to a call that is in the journal.
@@ -65,7 +72,11 @@ pub(super) fn approved<C: Act>(
         return Ok(granted);
     }
     let clean = |text: String| hop.clean("a question", text);
-    let undo = asked.undo.map(|undo| Undoing { text: clean(undo.text), ..undo });
+    let undo = asked.undo.map(|undo| match undo.by {
+        Undoer::Agent => Undoing { text: one_line(&clean(undo.text)), ..undo },
+        // A call, to the letter.
+        Undoer::Rule => Undoing { text: clean(undo.text), ..undo },
+    });
     let Asked { class, because, why, usd_micros, .. } = asked;
-    Err(Held::Asks(Box::new(Question { class, because, why: clean(why), undo, usd_micros, binding })))
+    Err(Held::Asks(Box::new(Question { class, because, why: one_line(&clean(why)), undo, usd_micros, binding })))
 }

@@ -1,6 +1,6 @@
 //! `[mcp]`: the servers through which agents reach tools, and what the operator says of their tools.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy::class::{Rule, Rules};
 use serde::Deserialize;
@@ -101,7 +101,18 @@ impl Mcp {
         if self.servers().next().is_none() {
             return wrong("[mcp]", "it names no server".into(), EXAMPLE);
         }
+        let several = self.servers().count() > 1;
+        let mut prefixes = BTreeSet::new();
         for (name, server) in self.servers() {
+            // Rules know tools by their names: no server may give its own the names of another's.
+            if several && name != "mcp" && server.prefix.is_empty() {
+                let said = "one of several servers needs a prefix, so that its tools are known from the others'".to_owned();
+                return wrong(&format!("[mcp.servers.{name}]"), said, &format!("prefix = \"{name}_\""));
+            }
+            if !prefixes.insert(&server.prefix) {
+                let said = format!("prefix `{}` is that of another server too", server.prefix);
+                return wrong(&format!("[mcp.servers.{name}]"), said, &format!("prefix = \"{name}_\""));
+            }
             let place = if name == "mcp" { "[mcp]".to_owned() } else { format!("[mcp.servers.{name}]") };
             match reqwest::Url::parse(&server.url) {
                 Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() => {
@@ -145,6 +156,19 @@ mod tests {
         let path = folder.path().join("host.toml");
         std::fs::write(&path, text).expect("a writable folder");
         Config::load(&Flags { config: Some(path), ..Flags::default() }).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn several_servers_are_told_apart_by_their_prefixes() {
+        let server =
+            |name: &str, prefix: &str| format!("[mcp.servers.{name}]\nurl = \"http://127.0.0.1:1/mcp\"\nprefix = \"{prefix}\"\n");
+        let gateway = "[mcp]\nurl = \"http://127.0.0.1:8080/mcp\"\n";
+        assert!(load(&server("a", "")).is_ok(), "one needs none");
+        assert!(load(&(gateway.to_owned() + &server("a", "a_") + &server("b", "b_"))).is_ok());
+        let said = load(&(gateway.to_owned() + &server("a", ""))).unwrap_err();
+        assert!(said.contains("[mcp.servers.a]") && said.contains("needs a prefix"), "{said}");
+        let said = load(&(server("a", "x_") + &server("b", "x_"))).unwrap_err();
+        assert!(said.contains("prefix `x_` is that of another server"), "{said}");
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl Shelf {
     /// Whether a catalogue need not be read anew for somebody who wants that tool.
     pub(super) fn serves(&self, known: &Catalogue, wanted: Option<&str>) -> bool {
         let age = known.read_at.elapsed();
-        let lacks = wanted.is_some_and(|wanted| known.tool(wanted).is_none());
+        // A gateway that has just started may have nothing yet.
+        let lacks = known.tools.is_empty() || wanted.is_some_and(|wanted| known.tool(wanted).is_none());
         age < if lacks { SETTLED } else { FRESH }
     }
 

@@ -94,19 +94,36 @@ impl Line {
         self.stale.swap(false, Ordering::SeqCst)
     }
 
-    /// Every tool, all pages.
-    pub(super) async fn tools(&self) -> Result<Vec<Tool>, Broke> {
-        let listed = self.asked(true, |peer| Box::pin(all_pages(peer))).await?;
-        listed.map_err(|said| Broke::Sent(format!("its catalogue cannot be read: {said}")))
+    /// What the server said of its tools has not been followed yet.
+    pub(super) fn changed(&self) {
+        self.stale.store(true, Ordering::SeqCst);
+    }
+
+    /// Every tool, all pages. `sent` becomes true when the server is asked.
+    pub(super) async fn tools(&self, sent: &AtomicBool) -> Result<Vec<Tool>, Broke> {
+        let listed = self.asked((true, sent), |peer| Box::pin(all_pages(peer))).await?;
+        let (tools, whole) = listed.map_err(|said| Broke::Sent(format!("its catalogue cannot be read: {said}")))?;
+        if !whole {
+            let (url, read) = (&self.url, tools.len());
+            tracing::warn!(event = "catalogue_cut", url, read, "{url} lists more tools than are read: {read} are known");
+        }
+        Ok(tools)
     }
 
     /// Calls a tool. What the server says against it is an observation like any other: nobody knows which of both it means.
-    pub(super) async fn call(&self, tool: &str, arguments: JsonObject, key: &str, again: bool) -> Result<Observation, Broke> {
+    /// `key` goes with it; `again` says that making it twice does no harm; `sent` becomes true when it leaves.
+    pub(super) async fn call(
+        &self,
+        tool: &str,
+        arguments: JsonObject,
+        (key, again): (&str, bool),
+        sent: &AtomicBool,
+    ) -> Result<Observation, Broke> {
         let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let mut meta = RequestMetaObject::new();
         meta.insert(KEY.to_owned(), Value::from(key));
         params.meta = Some(meta);
-        let called = self.asked(again, move |peer| {
+        let called = self.asked((again, sent), move |peer| {
             let params = params.clone();
             Box::pin(async move { peer.call_tool_once(params).await })
         });
@@ -120,12 +137,13 @@ impl Line {
     /// Asks once; and once more on a new line, if the old one was stale and asking twice does no harm. The inner error is the server's.
     async fn asked<T>(
         &self,
-        again: bool,
+        (again, sent): (bool, &AtomicBool),
         ask: impl Fn(Peer<RoleClient>) -> BoxFuture<'static, Result<T, ServiceError>>,
     ) -> Result<Result<T, String>, Broke> {
         let mut tried = false;
         loop {
             let (session, fresh) = self.session().await?;
+            sent.store(true, Ordering::SeqCst);
             let broke = match sorted(ask(session.peer().clone()).await) {
                 Ended::Answered(answer) => return Ok(Ok(answer)),
                 Ended::Refused(said) => return Ok(Err(said)),
@@ -199,7 +217,8 @@ impl Line {
     }
 }
 
-async fn all_pages(peer: Peer<RoleClient>) -> Result<Vec<Tool>, ServiceError> {
+/// The tools, and whether these are all.
+async fn all_pages(peer: Peer<RoleClient>) -> Result<(Vec<Tool>, bool), ServiceError> {
     let (mut tools, mut cursor) = (Vec::new(), None);
     for _ in 0..MOST_PAGES {
         let mut params = PaginatedRequestParams::default();
@@ -212,8 +231,9 @@ async fn all_pages(peer: Peer<RoleClient>) -> Result<Vec<Tool>, ServiceError> {
         }
     }
     // One that never ends is cut: what is known of it is better than nothing.
+    let whole = cursor.is_none() && tools.len() <= MOST_TOOLS;
     tools.truncate(MOST_TOOLS);
-    Ok(tools)
+    Ok((tools, whole))
 }
 
 fn tool(tool: rmcp::model::Tool) -> Tool {

@@ -11,6 +11,7 @@ mod wire;
 use policy::call::ToolCall;
 use policy::class::{Class, Facts, Hints, Rules};
 use policy::judge::Granted;
+use policy::pattern::Patterns;
 use policy::task::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -71,7 +72,13 @@ impl Gateway {
     /// # Errors
     /// [`EgressError::NotAllowed`] if `client` may not reach one.
     pub fn new(mcp: &Mcp, file: &str, client: Client) -> Result<Self, EgressError> {
-        let server = |(name, server): (&str, _)| Server::new(name, server, mcp.call_s, client.clone());
+        let prefixes: Vec<&str> = mcp.servers().map(|(_, server)| server.prefix.as_str()).collect();
+        let server = |(name, server): (&str, &crate::config::mcp::Server)| {
+            // What begins like a tool of somebody else is theirs.
+            let longer = |prefix: &&&str| prefix.len() > server.prefix.len() && prefix.starts_with(&server.prefix);
+            let others = prefixes.iter().filter(longer).map(ToString::to_string).collect();
+            Server::new((name, others), server, mcp.call_s, client.clone())
+        };
         let mut servers: Vec<Server> = mcp.servers().map(server).collect::<Result<_, _>>()?;
         // Whoever has the longest prefix knows best whose a tool is.
         servers.sort_by_key(|server| std::cmp::Reverse(server.prefix.len()));
@@ -135,7 +142,12 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::look`].
     pub async fn look_for(&self, patterns: &[&str]) -> Result<(), Failed> {
-        for server in self.servers.iter().filter(|server| patterns.iter().any(|pattern| server.may_match(pattern))) {
+        let texts: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+        // Only prefixes are worth compiling for; what does not parse is refused where it is used.
+        let compiled = || Patterns::compile(&texts).ok();
+        let patterns = self.servers.iter().any(|server| !server.prefix.is_empty()).then(compiled).flatten();
+        let may_have = |server: &&Server| patterns.as_ref().is_none_or(|patterns| patterns.may_begin(&server.prefix));
+        for server in self.servers.iter().filter(may_have) {
             server.look(None).await.map_err(|trouble| Failed { at: server.url.clone(), trouble })?;
         }
         Ok(())

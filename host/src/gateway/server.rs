@@ -20,6 +20,8 @@ pub(super) struct Server {
     pub(super) name: String,
     pub(super) url: String,
     pub(super) prefix: String,
+    /// Longer prefixes of other servers: tools that begin so are none of its own.
+    others: Vec<String>,
     pub(super) trusted: bool,
     client: Client,
     call: Duration,
@@ -31,11 +33,17 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(name: &str, config: &Config, call_s: u64, client: Client) -> Result<Self, EgressError> {
+    pub(super) fn new(
+        (name, others): (&str, Vec<String>),
+        config: &Config,
+        call_s: u64,
+        client: Client,
+    ) -> Result<Self, EgressError> {
         Ok(Self {
             name: name.to_owned(),
             url: config.url.clone(),
             prefix: config.prefix.clone(),
+            others,
             trusted: config.trusted,
             line: Line::new(&config.url, config.token.clone(), client.bare(&config.url)?),
             client,
@@ -48,13 +56,7 @@ impl Server {
 
     /// Whether a tool of that name could be one of its own.
     pub(super) fn may_have(&self, tool: &str) -> bool {
-        tool.starts_with(&self.prefix)
-    }
-
-    /// Whether names that match the pattern could be among its own: as far as both say how a name begins.
-    pub(super) fn may_match(&self, pattern: &str) -> bool {
-        let begins = pattern.split(['*', '?', '{', '[', '\\']).next().unwrap_or_default();
-        begins.starts_with(&self.prefix) || self.prefix.starts_with(begins)
+        tool.starts_with(&self.prefix) && !self.others.iter().any(|other| tool.starts_with(other))
     }
 
     /// The tools that were last heard of.
@@ -69,13 +71,17 @@ impl Server {
         if known.as_ref().is_some_and(|known| !changed && self.shelf.serves(known, wanted)) {
             return Ok(());
         }
-        match (self.bounded(self.line.tools(), true).await, known) {
+        let sent = AtomicBool::new(false);
+        match (self.bounded((self.line.tools(&sent), &sent), true).await, known) {
             (Ok(tools), _) => {
                 let named = |tool: Tool| Tool { name: format!("{}{}", self.prefix, tool.name), ..tool };
-                self.shelf.put(tools.into_iter().map(named).collect());
+                self.shelf.put(tools.into_iter().map(named).filter(|tool| self.may_have(&tool.name)).collect());
                 Ok(())
             }
             (Err(trouble), Some(_)) => {
+                if changed {
+                    self.line.changed();
+                }
                 tracing::warn!(event = "catalogue_old", at = self.url, "the tools of {} cannot be read anew: {trouble}", self.url);
                 Ok(())
             }
@@ -92,15 +98,23 @@ impl Server {
         again: bool,
     ) -> Result<Observation, Trouble> {
         let own = tool.strip_prefix(&self.prefix).unwrap_or(tool);
-        self.bounded(self.line.call(own, arguments, key, again), again).await
+        let sent = AtomicBool::new(false);
+        self.bounded((self.line.call(own, arguments, (key, again), &sent), &sent), again).await
     }
 
-    /// One request in its time, if the server is worth asking.
-    async fn bounded<T>(&self, asked: impl Future<Output = Result<T, Broke>>, again: bool) -> Result<T, Trouble> {
+    /// One request in its time, if the server is worth asking. `sent` says whether it has left, as far as is known.
+    async fn bounded<T>(
+        &self,
+        (asked, sent): (impl Future<Output = Result<T, Broke>>, &AtomicBool),
+        again: bool,
+    ) -> Result<T, Trouble> {
         if !self.health.admits(Instant::now()) {
             return Err(Trouble::Resting(format!("the tool gateway at {} failed a moment ago, and is tried again soon", self.url)));
         }
-        let silent = |_| Err(Broke::Sent(format!("no answer came within {} s", self.call.as_secs())));
+        let silent = |_| {
+            let said = format!("no answer came within {} s", self.call.as_secs());
+            Err(if sent.load(Ordering::SeqCst) { Broke::Sent(said) } else { Broke::NotSent(said) })
+        };
         let ended = tokio::time::timeout(self.call, asked).await.unwrap_or_else(silent);
         let (how, trouble) = match ended {
             Ok(answer) => {

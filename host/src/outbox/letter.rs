@@ -4,11 +4,11 @@
 
 use policy::approval::{Question, Undoer};
 use policy::class::Class;
-use policy::task::{ApprovalStatus, Reaction, Role, Status};
+use policy::task::{ApprovalStatus, Reaction, Role, Status, Timestamp};
 use policy::tier::{Clearance, Labelled, Tier};
 
 use super::token::{Claim, Tokens};
-use crate::markup::{Eyes, Links};
+use crate::markup::{self, Eyes, Links};
 use crate::sink::{Button, Kind, Message, Sink, Urgency};
 use crate::store::approvals::{self, Approval};
 use crate::store::deliveries::Due;
@@ -20,6 +20,8 @@ use crate::store::{Db, StoreError};
 const WHOLE: usize = 1500;
 /// Most letters of what was asked.
 const ASKED: usize = 200;
+/// Most letters of what an agent says of its call, and of what would undo it.
+const CLAIMED: usize = 600;
 /// For how long a dead letter's links work, in milliseconds.
 const LETTER_LINKS: i64 = 7 * 24 * 3_600_000;
 /// What a page behind a link may show: whoever has the link is not the operator by that alone.
@@ -108,15 +110,16 @@ impl Letters {
         (kind, task, approval): (Kind, &Task, &Approval),
     ) -> Result<Message, StoreError> {
         let sees = sink.clearance();
-        let call = shown(&approval.request, sees);
-        let whole = call.as_ref().is_some_and(|call| call.len() <= WHOLE);
+        let call = told_whole(&approval.request, sees);
+        // Nothing is approved by a link whose page could not show it.
+        let whole = call.is_some() && shown(&approval.request, PAGE).is_some();
         let label = agent(&approval.agent);
         let mut lines = Vec::new();
         if approval.role == Role::Household.as_str() {
             lines.push(format!("For the household: {} asks", approval.requester));
         }
         lines.push(format!("You asked: {}", cut(&opened(&task.content, sees), ASKED)));
-        lines.push(match call.filter(|_| whole) {
+        lines.push(match call {
             Some(call) => format!("Proposed: {} `{call}`", approval.call),
             None => format!("Proposed: {} (open it to see the whole call)", approval.call),
         });
@@ -128,7 +131,8 @@ impl Letters {
             reaction: reaction.as_str().into(),
             channel: sink.name().as_str().into(),
             actor: self.operator.clone(),
-            expires_at: approval.expires_at.unwrap_or_else(|| approval.created_at.plus(policy::approval::MOST * 52)),
+            // The question's own end counts, and may be put off; each message has links of its own.
+            expires_at: due.created_at.plus(policy::approval::MOST * if approval.expires_at.is_some() { 1 } else { 52 }),
         };
         let claims = [Reaction::Approve, Reaction::Reject, Reaction::Defer].map(claim);
         let hashes = claims.iter().map(|claim| Tokens::hash(&self.tokens.sign(claim))).collect();
@@ -150,7 +154,7 @@ impl Letters {
     /// A question whether a call has happened. No button answers it: whoever does has looked.
     fn unknown(&self, due: &Due, sink: &Sink, (task, approval): (&Task, &Approval)) -> Message {
         let sees = sink.clearance();
-        let call = shown(&approval.request, sees).filter(|call| call.len() <= WHOLE);
+        let call = told_whole(&approval.request, sees);
         let text = format!(
             "You asked: {}\nSent, and never answered: {} {}\nLook whether it happened, then say: hai answer {} retry | done | fail",
             cut(&opened(&task.content, sees), ASKED),
@@ -204,13 +208,19 @@ impl Letters {
         }
     }
 
-    /// A friendly line for a member of the household whose wish waits for the operator.
+    /// A friendly line for a member of the household on how their wish stands.
     fn household(&self, due: &Due, sink: &Sink, task: &Task) -> Option<Message> {
-        if task.role != Role::Household || !matches!(sink, Sink::Zulip(_)) {
+        let news = due.about == task.status.as_str();
+        if task.role != Role::Household || !matches!(sink, Sink::Zulip(_)) || !news {
             return None;
         }
-        let text = "I have asked about that: somebody has to say yes first. You will hear from me.".to_owned();
-        self.addressed(sink, task, self.message(due, Kind::Notice, "HomeAIOps".into(), text))
+        let text = match task.status {
+            Status::AwaitingApproval => "I have asked about that: somebody has to say yes first. You will hear from me.",
+            Status::Expired => "Nobody could answer that in time, so nothing was done. Ask me again if you still want it.",
+            Status::Failed => "That did not work, I am sorry. The operator knows of it.",
+            Status::Pending | Status::Running | Status::AwaitingBackend | Status::Done | Status::Cancelled => return None,
+        };
+        self.addressed(sink, task, self.message(due, Kind::Notice, "HomeAIOps".into(), text.to_owned()))
     }
 
     /// A task that failed: the last error, and what can be done about it.
@@ -223,13 +233,12 @@ impl Letters {
             cut(&why, 600),
             self.timeline(&task.id)
         );
-        let finished = task.finished_at.unwrap_or(task.created_at);
         let claims = ["retry", "edit", "discard"].map(|reaction| Claim {
             subject: task.id.clone(),
             reaction: reaction.into(),
             channel: sink.name().as_str().into(),
             actor: self.operator.clone(),
-            expires_at: finished.plus(LETTER_LINKS),
+            expires_at: letter_ends(task),
         });
         let hashes = claims.iter().map(|claim| Tokens::hash(&self.tokens.sign(claim))).collect();
         links::add(db, task.id.clone(), hashes).await?;
@@ -251,6 +260,12 @@ impl Letters {
     }
 }
 
+/// Until when the links of a dead letter work: by this they are known to be about this failure, and no later one.
+#[must_use]
+pub fn letter_ends(task: &Task) -> Timestamp {
+    task.finished_at.unwrap_or(task.created_at).plus(LETTER_LINKS)
+}
+
 /// What a question says beside its call.
 pub fn about(question: &Labelled<Question>, sees: Clearance) -> Vec<String> {
     let withheld = |_| vec!["Why: [restricted]".to_owned()];
@@ -262,12 +277,14 @@ pub fn about(question: &Labelled<Question>, sees: Clearance) -> Vec<String> {
         };
         #[expect(clippy::cast_precision_loss, reason = "micro-dollars of one call")]
         let cost = question.usd_micros.map_or_else(|| "not known".into(), |usd| format!("${:.2}", usd as f64 / 1e6));
+        let why = if question.why.is_empty() { "(it does not say)" } else { &question.why };
+        // What the host knows comes before what the agent claims: if a service cuts the text, it cuts that.
         vec![
             format!("Class: {}", meaning(question.class)),
             format!("Because: {}", question.because),
-            format!("Why: {}", if question.why.is_empty() { "(it does not say)" } else { &question.why }),
-            format!("Undo: {undo}"),
+            format!("Undo: {}", cut(&markup::visible(&undo), CLAIMED)),
             format!("Cost: {cost}"),
+            format!("Why: {}", cut(why, CLAIMED)),
         ]
     };
     question.open(sees).map_or_else(withheld, said)
@@ -298,10 +315,17 @@ fn opened(text: &Labelled<String>, sees: Clearance) -> String {
     text.open(sees).cloned().unwrap_or_else(|withheld| withheld.to_string())
 }
 
-/// A call as it would be sent, if it may be seen.
+/// A call as it would be sent, if it may be seen; letters that hide are written out.
 #[must_use]
 pub fn shown(request: &Labelled<serde_json::Value>, sees: Clearance) -> Option<String> {
-    request.open(sees).ok().map(|request| serde_json_canonicalizer::to_string(request).unwrap_or_else(|_| request.to_string()))
+    let request = request.open(sees).ok()?;
+    Some(markup::visible(&serde_json_canonicalizer::to_string(request).unwrap_or_else(|_| request.to_string())))
+}
+
+/// A call as it would be sent, if it may be seen, and whole, in a message.
+#[must_use]
+pub fn told_whole(request: &Labelled<serde_json::Value>, sees: Clearance) -> Option<String> {
+    shown(request, sees).filter(|call| call.len() <= WHOLE)
 }
 
 /// An agent's id as a name: `homelab-engineer` is "Homelab engineer".
@@ -313,7 +337,7 @@ pub fn agent(id: &str) -> String {
 }
 
 fn cut(text: &str, most: usize) -> String {
-    let text = text.trim().replace('\n', " ");
+    let text = text.trim().replace(char::is_control, " ");
     if text.chars().count() <= most { text } else { text.chars().take(most).chain(['…']).collect() }
 }
 

@@ -9,7 +9,7 @@ pub mod token;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::task::Timestamp;
+use policy::task::{Status, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -76,27 +76,15 @@ impl Outbox {
         self.rows(kind, task, about, |sink| takes(sink, kind))
     }
 
-    /// The rows by which a member of the household hears how their wish stands.
+    /// The rows by which a member of the household hears how their wish stands, if it stands so still when they are sent.
     #[must_use]
-    pub fn tell_household(&self, task: &str) -> Vec<New> {
-        self.rows(Kind::Notice, task, "", |sink| sink == Name::Zulip)
+    pub fn tell_household(&self, task: &str, status: Status) -> Vec<New> {
+        self.rows(Kind::Notice, task, status.as_str(), |sink| sink == Name::Zulip)
     }
 
     fn rows(&self, kind: Kind, task: &str, about: &str, wanted: impl Fn(Name) -> bool) -> Vec<New> {
         let sinks = self.sinks.iter().map(Sink::name).filter(|sink| wanted(*sink));
         sinks.map(|sink| New { sink: sink.as_str(), kind: kind.as_str(), task: task.to_owned(), about: about.to_owned() }).collect()
-    }
-
-    /// Adds rows by themselves: what they tell of needs no transaction.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn put(&self, db: &Db, rows: Vec<New>, now: Timestamp) -> Result<(), StoreError> {
-        if !rows.is_empty() {
-            db.write(move |tx| Box::pin(async move { deliveries::put(tx, &rows, now).await })).await?;
-            self.ring();
-        }
-        Ok(())
     }
 
     /// Something may be due.
@@ -145,8 +133,13 @@ impl Outbox {
         loop {
             let rung = self.bell.notified();
             let pause = match self.next(sink, db).await {
-                Ok(None) => continue,
-                Ok(Some(pause)) => pause,
+                Ok(Next::Sent) => continue,
+                Ok(Next::Wait(pause)) => pause,
+                Ok(Next::Busy(pause)) => {
+                    // It asked to be left alone: whatever else is due waits too.
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(event = "store_unavailable", %error, "the outbox of {} cannot be read: {error}", sink.name());
                     POLL
@@ -156,27 +149,32 @@ impl Outbox {
         }
     }
 
-    /// Sends what is due; `None` if something was, else how long to wait before the next look.
-    async fn next(&self, sink: &Sink, db: &Db) -> Result<Option<Duration>, StoreError> {
+    /// Sends what is due.
+    async fn next(&self, sink: &Sink, db: &Db) -> Result<Next, StoreError> {
         let now = id::now();
         let next = deliveries::next(db, sink.name().as_str()).await?;
         let Some(_) = next.filter(|at| *at <= now) else {
             let wait = next.and_then(|at| u64::try_from(at.since(now)).ok()).map_or(POLL, Duration::from_millis);
-            return Ok(Some(POLL.min(wait)));
+            return Ok(Next::Wait(POLL.min(wait)));
         };
-        if let Some(due) = deliveries::take(db, sink.name().as_str(), now).await? {
-            self.delivered(sink, db, due).await?;
+        match deliveries::take(db, sink.name().as_str(), now).await? {
+            Some(due) => Ok(self.delivered(sink, db, due).await?.map_or(Next::Sent, Next::Busy)),
+            None => Ok(Next::Sent),
         }
-        Ok(None)
     }
 
-    async fn delivered(&self, sink: &Sink, db: &Db, due: Due) -> Result<(), StoreError> {
+    /// Sends one message; for how long the service asks to be left alone, if it does.
+    async fn delivered(&self, sink: &Sink, db: &Db, due: Due) -> Result<Option<Duration>, StoreError> {
         let name = sink.name();
+        let mut busy = None;
         let became = match self.letters.write(db, &due, sink).await? {
             None => Became::Dropped,
             Some(message) => match sink.deliver(&message).await {
                 Ok(()) => Became::Sent,
-                Err(undelivered) => follows(undelivered, &due, id::now()),
+                Err(undelivered) => {
+                    busy = silence(&undelivered);
+                    follows(undelivered, &due, id::now())
+                }
             },
         };
         let (task_id, kind, attempts) = (&due.task, &due.kind, due.attempts);
@@ -219,7 +217,27 @@ impl Outbox {
             }
         };
         metrics::count(name::DELIVERIES, 1, &[("sink", name.as_str()), ("outcome", outcome)]);
-        deliveries::settle(db, due.id, became, id::now()).await
+        deliveries::settle(db, due.id, became, id::now()).await?;
+        Ok(busy)
+    }
+}
+
+/// What became of a look at a queue.
+enum Next {
+    /// Something was taken from it: there may be more.
+    Sent,
+    /// Nothing is due for so long.
+    Wait(Duration),
+    /// The service wants nothing for so long.
+    Busy(Duration),
+}
+
+/// For how long a service wants to be left alone: as it says, within bounds.
+fn silence(undelivered: &Undelivered) -> Option<Duration> {
+    let longest = Duration::from_millis(LONGEST.unsigned_abs());
+    match undelivered {
+        Undelivered::Later { after, .. } => after.map(|after| after.min(longest)),
+        Undelivered::Never { .. } => None,
     }
 }
 

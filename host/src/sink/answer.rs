@@ -61,10 +61,11 @@ impl Answer {
         let said = format!("{} answered {}{}", self.name, self.status.as_u16(), words.unwrap_or_default());
         if self.status.is_redirection() {
             let name = self.name;
-            return Err(never(format!("{said}: it leads elsewhere, which is not followed; check url in [sinks.{name}]")));
+            return Err(later(format!("{said}: it leads elsewhere, which is not followed; check url in [sinks.{name}]"), None));
         }
-        let again = matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-        Err(if again || self.status.is_server_error() { later(said, self.after) } else { never(said) })
+        // Only what is wrong with the message itself stays wrong: a token that was changed, or a page of a proxy, is mended within hours.
+        let hopeless = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
+        Err(if hopeless.contains(&self.status) { never(said) } else { later(said, self.after) })
     }
 }
 
@@ -78,7 +79,7 @@ pub(super) fn never(said: String) -> Undelivered {
 
 /// A success that is not the service's: somebody else answers at that address.
 pub(super) fn foreign(name: Name) -> Undelivered {
-    never(format!("what answers is not {name}; check url in [sinks.{name}]"))
+    later(format!("what answers is not {name}; check url in [sinks.{name}]"), None)
 }
 
 fn unreached(name: Name, error: reqwest::Error) -> Undelivered {
@@ -157,10 +158,10 @@ mod tests {
         for status in [200, 201, 204] {
             assert_eq!(judged(status), Ok(()));
         }
-        for status in [408, 429, 500, 502, 503] {
+        for status in [302, 401, 403, 404, 408, 429, 500, 502, 503] {
             assert!(matches!(judged(status), Err(Undelivered::Later { .. })), "{status}");
         }
-        for status in [301, 302, 307, 400, 401, 403, 404, 413] {
+        for status in [400, 413, 422] {
             assert!(matches!(judged(status), Err(Undelivered::Never { .. })), "{status}");
         }
         assert!(judged(302).unwrap_err().to_string().contains("check url in [sinks.ntfy]"));

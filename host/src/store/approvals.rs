@@ -1,5 +1,7 @@
 //! Questions that a person must answer before a task goes on: asked with the parking. What is said to them stands in `verdicts`.
 
+use std::collections::BTreeMap;
+
 use policy::approval::{Binding, Consent, Question, Undoer, Undoing};
 use policy::class::Class;
 use policy::task::{ApprovalStatus, Reaction, Timestamp};
@@ -266,21 +268,28 @@ pub async fn list(db: &Db, filter: Filter) -> Result<Vec<Approval>, StoreError> 
     let mut found = Vec::with_capacity(rows.len());
     for mut row in rows {
         row.request = journal::text(db, &row.task, row.request).await?;
-        let two = row.asked.class.as_deref() == Some(Class::D.as_str());
-        let mut approval = Approval::try_from(row)?;
-        if two || approval.reaction == Some(Reaction::Approve) {
-            approval.yes = said_yes(db, &approval.id).await?;
+        found.push(Approval::try_from(row)?);
+    }
+    let ids = || found.iter().map(|approval| &approval.id);
+    if let (Some(first), Some(last)) = (ids().min(), ids().max()) {
+        let mut yes = said_yes(db, (first, last)).await?;
+        for approval in &mut found {
+            approval.yes = yes.remove(&approval.id).unwrap_or_default();
         }
-        found.push(approval);
     }
     Ok(found)
 }
 
-/// Who has said yes, through which channel.
-async fn said_yes(db: &Db, id: &str) -> Result<Vec<(String, String)>, StoreError> {
-    const SQL: &str = "select actor, channel from consent where approval = $1 order by at, channel";
+/// Who has said yes to the questions from one id to another, through which channel.
+async fn said_yes(db: &Db, (first, last): (&str, &str)) -> Result<BTreeMap<String, Vec<(String, String)>>, StoreError> {
+    const SQL: &str = "select approval, actor, channel from consent where approval between $1 and $2 order by at, channel";
 
-    Ok(on!(db, pool => sqlx::query_as(SQL).bind(id).fetch_all(pool).await)?)
+    let rows: Vec<(String, String, String)> = on!(db, pool => sqlx::query_as(SQL).bind(first).bind(last).fetch_all(pool).await)?;
+    let mut yes: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for (approval, actor, channel) in rows {
+        yes.entry(approval).or_default().push((actor, channel));
+    }
+    Ok(yes)
 }
 
 /// The question of that id.
@@ -349,22 +358,21 @@ pub async fn remind(
     tell: impl Fn(&str, &str) -> Vec<deliveries::New> + Send + Clone + 'static,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
-    const DUE: &str = "select id, task, created_at, reminders, silent_until from approval \
+    const DUE: &str = "select id, task, created_at, reminders from approval \
          where status = 'open' and remind_at <= $1 order by remind_at limit 100";
     const SQL: &str = "update approval set reminders = reminders + 1, remind_at = $3 \
-         where id = $1 and status = 'open' and reminders = $2";
+         where id = $1 and status = 'open' and reminders = $2 and remind_at <= $4";
 
-    type Row = (String, String, i64, i64, Option<i64>);
+    type Row = (String, String, i64, i64);
     let due: Vec<Row> = on!(db, pool => sqlx::query_as(DUE).bind(now.0).fetch_all(pool).await)?;
     let mut reminded = 0;
-    for (id, task, created_at, sent, silent_until) in due {
-        let after = usize::try_from(sent).unwrap_or(usize::MAX).saturating_add(1);
-        let next = policy::approval::reminder(Timestamp(created_at), after, silent_until.map(Timestamp));
+    for (id, task, created_at, sent) in due {
+        let next = policy::approval::reminder(Timestamp(created_at), now);
         let tell = tell.clone();
         let mine = db.write(move |tx| {
             Box::pin(async move {
-                // Another host may have been faster.
-                let mine = within!(tx, connection => sqlx::query(SQL).bind(&id).bind(sent).bind(next.map(|at| at.0))
+                // Another host may have been faster, or somebody has put it off.
+                let mine = within!(tx, connection => sqlx::query(SQL).bind(&id).bind(sent).bind(next.map(|at| at.0)).bind(now.0)
                     .execute(&mut **connection).await.map(|done| done.rows_affected() == 1))?;
                 if mine {
                     deliveries::put(tx, &tell(&id, &task), now).await?;

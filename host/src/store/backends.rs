@@ -2,7 +2,7 @@
 
 use policy::task::Timestamp;
 
-use super::{Db, StoreError, Tx, on, within};
+use super::{Db, StoreError, Tx, deliveries, on, within};
 
 /// How long after a failure the next trial may come, in milliseconds (design §7)…
 pub const PAUSE: i64 = 10_000;
@@ -115,8 +115,12 @@ pub async fn recovered(db: &Db, url: String, now: Timestamp) -> Result<Option<i6
     .await
 }
 
-/// Outages that have become worth a notice: each once.
-pub async fn overdue(db: &Db, now: Timestamp) -> Result<Vec<Outage>, StoreError> {
+/// Outages that have become worth a notice: each once, with the rows by which people hear of it.
+pub async fn overdue(
+    db: &Db,
+    tell: impl Fn(&Outage) -> Vec<deliveries::New> + Send + Sync + 'static,
+    now: Timestamp,
+) -> Result<Vec<Outage>, StoreError> {
     const LOOK: &str = "select count(*) from backend where noticed_at is null and down_since <= $1";
     const SQL: &str = "update backend set noticed_at = $1 where noticed_at is null and down_since <= $2 returning url, down_since";
 
@@ -128,7 +132,12 @@ pub async fn overdue(db: &Db, now: Timestamp) -> Result<Vec<Outage>, StoreError>
     }
     db.write(move |tx| {
         Box::pin(async move {
-            Ok(within!(tx, connection => sqlx::query_as(SQL).bind(now.0).bind(since.0).fetch_all(&mut **connection).await)?)
+            let found: Vec<Outage> =
+                within!(tx, connection => sqlx::query_as(SQL).bind(now.0).bind(since.0).fetch_all(&mut **connection).await)?;
+            for outage in &found {
+                deliveries::put(tx, &tell(outage), now).await?;
+            }
+            Ok(found)
         })
     })
     .await

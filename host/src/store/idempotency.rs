@@ -38,6 +38,13 @@ pub async fn held(db: &Db, token: &str, key: &str, body: &str) -> Result<Option<
     Ok(row.map(|row| meaning(row, body)))
 }
 
+/// The task for which `key` of `token` stands, whatever its body was.
+pub async fn task(db: &Db, token: &str, key: &str) -> Result<Option<String>, StoreError> {
+    const SQL: &str = "select task from idempotency where token = $1 and key in ($2, $3)";
+
+    Ok(on!(db, pool => sqlx::query_scalar(SQL).bind(token).bind(key).bind(forget::digest(key)).fetch_optional(pool).await)?)
+}
+
 const HELD: &str = "select idempotency.body, idempotency.task, task.id from idempotency \
      left join task on task.id = idempotency.task where idempotency.token = $1 and idempotency.key in ($2, $3)";
 

@@ -195,9 +195,8 @@ async fn yes(tx: &mut Tx<'_>, id: &str, said: &Said) -> Result<(), StoreError> {
 }
 
 async fn deferred(tx: &mut Tx<'_>, id: &str, silent: Timestamp, expires_at: Option<Timestamp>) -> Result<(), StoreError> {
-    // A reminder that falls into the silence comes when it is over; one that was sent is not sent again.
-    const SQL: &str = "update approval set silent_until = $2, expires_at = $3, \
-         remind_at = case when remind_at < $2 then $2 else remind_at end where id = $1 and status = 'open'";
+    // Whoever put it off is asked again when that is over.
+    const SQL: &str = "update approval set silent_until = $2, expires_at = $3, remind_at = $2 where id = $1 and status = 'open'";
 
     within!(tx, connection => sqlx::query(SQL).bind(id).bind(silent.0).bind(expires_at.map(|at| at.0))
         .execute(&mut **connection).await.map(|_| ()))?;
@@ -255,14 +254,19 @@ pub async fn next_lapse(db: &Db) -> Result<Option<Timestamp>, StoreError> {
     Ok(at.map(Timestamp))
 }
 
-/// Ends the tasks whose question has lapsed: nothing is executed, and no agent runs any more.
+/// Ends tasks whose question has lapsed, so many at a time: nothing is executed, and no agent runs any more.
 pub async fn lapse(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<Expired>, StoreError> {
+    // Words hold the task first: whoever has it now may put the question off, and is waited for.
+    const HOLD: &str = "update task set run_at = run_at where status = 'awaiting_approval' and id in (select task from approval \
+         where status = 'open' and expires_at <= $1 order by expires_at limit 500)";
     const SQL: &str = "update task set status = 'expired', finished_at = $1, error_code = $2, error_message = $3 \
          where status = 'awaiting_approval' \
-         and id in (select task from approval where status = 'open' and expires_at <= $1) returning id, trace_id, source, error_code, role";
+         and id in (select task from approval where status = 'open' and expires_at <= $1 order by expires_at limit 500) \
+         returning id, trace_id, source, error_code, role";
     const HOP: &str = "update hop set status = 'failed', error = 'expired', finished_at = $2 where task = $1 and status = 'parked'";
 
     let why = "nobody answered its question in time; nothing was executed after that";
+    within!(tx, connection => sqlx::query(HOLD).bind(now.0).execute(&mut **connection).await.map(|_| ()))?;
     let lapsed: Vec<Expired> = within!(tx, connection => sqlx::query_as(SQL).bind(now.0).bind(ErrorCode::ApprovalExpired.as_str())
         .bind(why).fetch_all(&mut **connection).await)?;
     for Expired { id, .. } in &lapsed {

@@ -8,7 +8,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use policy::approval::{Follows, Question, Refused};
-use policy::task::{ApprovalStatus, Reaction};
+use policy::task::{ApprovalStatus, Reaction, Role, Status};
 use policy::tier::{Clearance, Labelled};
 use serde::Deserialize;
 use serde_json::Value;
@@ -89,7 +89,11 @@ pub(super) async fn answer(
     }
     let verdict = verdict(said, &approval, &caller)?;
     let (db, failed) = (&state.world.db, matches!(verdict, Verdict::Fail { .. }));
-    let told = if failed { state.world.outbox.tell(Kind::DeadLetter, &approval.at.task, "") } else { Vec::new() };
+    let (outbox, task) = (&state.world.outbox, &approval.at.task);
+    let mut told = if failed { outbox.tell(Kind::DeadLetter, task, "") } else { Vec::new() };
+    if failed && approval.role == Role::Household.as_str() {
+        told.extend(outbox.tell_household(task, Status::Failed));
+    }
     let first = approval.status == ApprovalStatus::Open
         && verdicts::decide(db, id.clone(), verdict, (caller.requester.clone(), told), id::now()).await?;
     if !first {

@@ -11,7 +11,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use policy::approval::Follows;
-use policy::task::Reaction;
+use policy::task::{Reaction, Status};
 use serde::Deserialize;
 
 use super::State;
@@ -20,7 +20,7 @@ use super::body::schema;
 use super::dlq::{self, Wish};
 use super::error::ApiError;
 use super::page;
-use crate::outbox::{BadToken, Claim, Tokens};
+use crate::outbox::{BadToken, Claim, Tokens, letter};
 use crate::store::approvals::Approval;
 use crate::store::tasks::{self, Task};
 use crate::store::{links, verdicts};
@@ -86,10 +86,20 @@ async fn claimed(state: &State, said: &Said) -> Result<(Claim, About), ApiError>
             if approval.at.task != said.task_id {
                 return Err(swapped());
             }
+            if task.status == Status::Expired {
+                return Err(refused(StatusCode::GONE, "lapsed", "nobody answered in time: the question has lapsed"));
+            }
             About::Question(Box::new(approval), Box::new(task))
         }
         _ if claim.subject != said.task_id => return Err(swapped()),
-        _ => About::Letter(Box::new(dlq::waiting(state, &task.id).await.map_err(|_| gone())?)),
+        _ => {
+            let letter = dlq::waiting(state, &task.id).await.map_err(|_| gone())?;
+            if claim.expires_at != letter::letter_ends(&letter) {
+                // It has failed again since: that is another letter.
+                return Err(gone());
+            }
+            About::Letter(Box::new(letter))
+        }
     };
     Ok((claim, about))
 }
@@ -155,6 +165,16 @@ async fn said_of(state: &State, said: Said) -> Result<&'static str, ApiError> {
     match about {
         About::Question(approval, _) => {
             let reaction = Reaction::named(&claim.reaction).ok_or_else(|| schema("reaction", FIELDS))?;
+            if reaction == Reaction::Approve && letter::shown(&approval.request, letter::PAGE).is_none() {
+                let message =
+                    "what it would do is restricted, so that a link cannot show it: nobody consents to what they do not see";
+                return Err(ApiError::new(
+                    StatusCode::FORBIDDEN,
+                    "not_seen",
+                    message,
+                    "look at it with `hai awaiting`, and answer there",
+                ));
+            }
             let word = verdicts::Said { reaction, actor: claim.actor, channel: claim.channel, link: Some(hash), at: id::now() };
             let follows = heard(state, &approval, word).await.inspect_err(|error| {
                 metrics::count(metrics::name::TOKENS_REFUSED, 1, &[("reason", error.code)]);
@@ -171,15 +191,15 @@ async fn said_of(state: &State, said: Said) -> Result<&'static str, ApiError> {
             if claim.reaction == "edit" && content.is_none() {
                 return Err(schema("content: say what it should ask instead", FIELDS));
             }
-            if !links::use_up(&state.world.db, hash, claim.subject.clone(), id::now()).await? {
-                return Err(refused(StatusCode::CONFLICT, "spent", "the link was used before"));
-            }
             let again = said.again.as_deref() == Some("true");
-            match claim.reaction.as_str() {
+            let done = match claim.reaction.as_str() {
                 "discard" => dlq::discarded(state, &claim.actor, &task).await.map(|()| "discarded"),
                 "edit" => dlq::tried_again(state, &claim.actor, *task, Wish { content, again }).await.map(|()| "edited"),
                 _ => dlq::tried_again(state, &claim.actor, *task, Wish { content: None, again }).await.map(|()| "retried"),
-            }
+            }?;
+            // A letter is answered once, whoever does it: its link is used up after it, so that one which is refused can be used again.
+            links::use_up(&state.world.db, hash, claim.subject, id::now()).await?;
+            Ok(done)
         }
     }
 }

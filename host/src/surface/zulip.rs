@@ -9,12 +9,14 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use policy::approval::Follows;
 use policy::task::Reaction;
+use policy::tier::Clearance;
 use serde::{Deserialize, Serialize};
 
 use super::State;
 use super::approvals::{found, heard};
 use super::body;
 use super::error::ApiError;
+use crate::outbox::letter;
 use crate::store::approvals::{self, Filter};
 use crate::store::verdicts;
 use crate::{id, metrics};
@@ -57,7 +59,7 @@ pub(super) async fn post(Shared(state): Shared<State>, body: Body) -> Result<Jso
         return Ok(said("Only the operator answers here."));
     }
     match word(&posted.data) {
-        Some((reaction, id)) => answered(&state, reaction, &id).await,
+        Some((reaction, id)) => answered(&state, (reaction, zulip.clearance), &id).await,
         None => Ok(said(HELP)),
     }
 }
@@ -81,7 +83,7 @@ fn word(text: &str) -> Option<(Reaction, String)> {
 }
 
 /// A word on the question of that id, or of that task if only one waits.
-async fn answered(state: &State, reaction: Reaction, id: &str) -> Result<Json<Reply>, ApiError> {
+async fn answered(state: &State, (reaction, sees): (Reaction, Clearance), id: &str) -> Result<Json<Reply>, ApiError> {
     let db = &state.world.db;
     let approval = match found(state, id).await {
         Ok(approval) => approval,
@@ -99,6 +101,15 @@ async fn answered(state: &State, reaction: Reaction, id: &str) -> Result<Json<Re
             }
         }
     };
+    if approval.kind != approvals::CALL {
+        return Ok(said(format!(
+            "That is about a call that may have happened already: `hai answer {} retry | done | fail`.",
+            approval.id
+        )));
+    }
+    if reaction == Reaction::Approve && letter::told_whole(&approval.request, sees).is_none() {
+        return Ok(said("Its message could not show the whole call. Open its link, or use `hai awaiting`, and answer there."));
+    }
     let actor = state.world.outbox.operator().to_owned();
     let word = verdicts::Said { reaction, actor, channel: "zulip".into(), link: None, at: id::now() };
     Ok(said(match heard(state, &approval, word).await {

@@ -63,10 +63,12 @@ pub(super) async fn marks(
     let mut outcomes: Vec<(&str, Outcome)> = former.iter().filter_map(|hop| Some((hop.agent.as_str(), open(hop)?))).collect();
     outcomes.push((current.agent.as_str(), last.clone()));
     let cited: Vec<Citation> = outcomes.iter().flat_map(|(_, outcome)| cited(outcome).to_vec()).collect();
-    // Whose work the report is about: the last who is no mere messenger.
-    let speaker = outcomes.iter().rev().map(|(agent, _)| *agent).find(|agent| ![REPORTER, TRIAGER].contains(agent));
+    // Somebody who should have looked took part: a mere messenger, and who makes the call that others proposed, should not.
     let looks = |agent: &str| fleet.agent(agent).is_some_and(|agent| !agent.manifest.wants.tools.is_empty());
-    let could_look = speaker.is_some_and(|agent| agent != ERRANDS && looks(agent));
+    let works = |(agent, outcome): &(&str, Outcome)| {
+        ![REPORTER, TRIAGER, ERRANDS].contains(agent) && !matches!(outcome, Outcome::Reject { .. })
+    };
+    let could_look = outcomes.iter().any(|one| works(one) && looks(one.0));
     if cited.is_empty() && !could_look {
         return Ok(Marks::default());
     }
@@ -132,7 +134,7 @@ impl Marks {
     /// The report with its marks: the first line says if nothing was looked at, the last say which claims rest on nothing.
     pub(super) fn on(&self, report: String) -> String {
         let mut text = report;
-        if self.nothing_seen && !text.trim_start().trim_start_matches('*').starts_with(NOTHING.trim_matches('*')) {
+        if self.nothing_seen && !says_nothing_was_looked_at(&text) {
             text = format!("{NOTHING}: this rests on no look at any system.\n\n{text}");
         }
         if !self.unbacked.is_empty() {
@@ -146,6 +148,12 @@ impl Marks {
     }
 }
 
+/// Whether the report begins with that, and not merely with those words: "nothing was looked at that is broken" says the opposite.
+fn says_nothing_was_looked_at(report: &str) -> bool {
+    let rest = report.trim_start().trim_start_matches('*').strip_prefix(NOTHING.trim_matches('*'));
+    rest.is_some_and(|rest| rest.trim_start_matches('*').starts_with([':', '.', '\n']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +165,8 @@ mod tests {
         let blind = Marks { nothing_seen: true, unbacked: Vec::new() };
         assert!(blind.on(report()).starts_with("**Nothing was looked at**: this rests on no look"));
         assert_eq!(blind.on("Nothing was looked at: no tools.".into()), "Nothing was looked at: no tools.", "said once");
+        let evades = blind.on("Nothing was looked at that is broken.".into());
+        assert!(evades.starts_with("**Nothing was looked at**: this rests"), "{evades}");
         let citation = Citation { reference: "1.1.1".into(), subject: "nas".into(), claim: "it is full".into() };
         let marked = Marks { nothing_seen: false, unbacked: vec![(citation, Unbacked::NotAboutIt)] }.on(report());
         assert!(marked.ends_with("- it is full (nas; cites 1.1.1: that call says nothing about it)"), "{marked}");

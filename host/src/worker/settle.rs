@@ -2,7 +2,7 @@
 
 use policy::approval::{self, Question};
 use policy::next::{Fault, Step};
-use policy::task::{Outcome, Role, Timestamp};
+use policy::task::{Outcome, Role, Status, Timestamp};
 use policy::tier::Label;
 
 use super::evidence::Marks;
@@ -67,7 +67,12 @@ pub(super) async fn settle(world: &World, leased: &Leased, finished: Finished) -
                     match &step {
                         Step::Hop(follower) => hops::insert(tx, &task, seq + 1, follower, label).await?,
                         Step::Finish => deliveries::put(tx, &outbox.tell(Kind::Report, &task, ""), now).await?,
-                        Step::Fail(..) => deliveries::put(tx, &outbox.tell(Kind::DeadLetter, &task, ""), now).await?,
+                        Step::Fail(..) => {
+                            deliveries::put(tx, &outbox.tell(Kind::DeadLetter, &task, ""), now).await?;
+                            if household {
+                                deliveries::put(tx, &outbox.tell_household(&task, Status::Failed), now).await?;
+                            }
+                        }
                         Step::Retry(_) | Step::Park(_) | Step::Sleep(_) | Step::Ask(..) => {}
                     }
                 }
@@ -101,12 +106,12 @@ async fn ask(
     let before = question.map(|question| Before {
         question,
         expires_at: approval::lapses(question, now, outbox.ttl()),
-        remind_at: approval::reminder(now, 0, None),
+        remind_at: approval::reminder(now, now),
     });
     let Some(id) = approvals::ask(tx, &Position::cited(task, reference)?, before, now).await? else { return Ok(()) };
     deliveries::put(tx, &outbox.tell(Kind::Approval, task, &id), now).await?;
     if household {
-        deliveries::put(tx, &outbox.tell_household(task), now).await?;
+        deliveries::put(tx, &outbox.tell_household(task, Status::AwaitingApproval), now).await?;
     }
     Ok(())
 }

@@ -2,12 +2,13 @@
 //!
 //! Many hosts on one database do this at once: each statement is right whoever else has been there.
 
-use policy::task::{Role, Timestamp};
+use policy::task::{Role, Status, Timestamp};
 
 use super::{POLL, Worker};
 use crate::id;
 use crate::metrics::{self, name};
 use crate::sink::Kind;
+use crate::store::backends::Outage;
 use crate::store::leases::Expired;
 use crate::store::{StoreError, approvals, backends, deliveries, leases, revoked, verdicts};
 
@@ -40,11 +41,13 @@ impl Worker {
         for url in backends::due(db, now).await? {
             self.trial(url, now).await?;
         }
-        for outage in backends::overdue(db, now).await? {
-            let (url, minutes) = (outage.url, now.since(Timestamp(outage.down_since)) / 60_000);
-            tracing::warn!(event = "backend_away", url, minutes, "{url} has not served for {minutes} minutes: tasks wait for it");
-            let said = format!("{url} has not served for {minutes} minutes: tasks wait for it");
-            self.world.outbox.put(db, self.world.outbox.tell(Kind::Notice, "", &said), now).await?;
+        let since = move |outage: &Outage| now.since(Timestamp(outage.down_since)) / 60_000;
+        let said = move |outage: &Outage| format!("{} has not served for {} minutes: tasks wait for it", outage.url, since(outage));
+        let outbox = self.world.outbox.clone();
+        for outage in backends::overdue(db, move |outage| outbox.tell(Kind::Notice, "", &said(outage)), now).await? {
+            let (url, minutes) = (&outage.url, since(&outage));
+            tracing::warn!(event = "backend_away", url, minutes, "{}", said(&outage));
+            self.world.outbox.ring();
         }
         Ok(())
     }
@@ -59,7 +62,7 @@ impl Worker {
                 for Expired { id, role, .. } in &ended {
                     deliveries::put(tx, &outbox.tell(Kind::Expired, id, ""), now).await?;
                     if role == Role::Household.as_str() {
-                        deliveries::put(tx, &outbox.tell_household(id), now).await?;
+                        deliveries::put(tx, &outbox.tell_household(id, Status::Expired), now).await?;
                     }
                 }
                 Ok(ended)

@@ -1,6 +1,6 @@
 //! `hai awaiting` and `hai answer`: what waits for a person, and what that person says.
 
-use host::api::{Approval, Approvals};
+use host::api::Approval;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{Answer, Word};
@@ -18,7 +18,7 @@ pub(crate) async fn awaiting(client: &Client, as_json: bool) -> Result<Exit, Err
     }
     tasks.sort_by(|one, other| one.waiting_since.cmp(&other.waiting_since));
     let questions = match client.questions().await {
-        Ok(Approvals { approvals, .. }) => approvals,
+        Ok(approvals) => approvals,
         // They are for operators.
         Err(error) if error.is_forbidden() => Vec::new(),
         Err(error) => return Err(error),
@@ -91,7 +91,7 @@ pub(crate) async fn word(client: &Client, reaction: &str, word: Word) -> Result<
 
 /// The question of that id, or the open one of that task.
 async fn question(client: &Client, id: String) -> Result<String, Error> {
-    let open = client.questions().await?.approvals;
+    let open = client.questions().await?;
     let of_task: Vec<&Approval> = open.iter().filter(|question| question.task_id == id && question.kind == "call").collect();
     match of_task.as_slice() {
         [only] => Ok(only.id.clone()),

@@ -94,9 +94,19 @@ impl Client {
         self.post(&["tasks", id, how], &Value::Object(body)).await
     }
 
-    /// The questions that wait for an answer.
-    pub(crate) async fn questions(&self) -> Result<Approvals, Error> {
-        self.get(&["approvals"], &[]).await
+    /// The questions that wait for an answer: as many pages as it takes.
+    pub(crate) async fn questions(&self) -> Result<Vec<Approval>, Error> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let query: Vec<(&str, &str)> = after.as_deref().map(|after| ("after", after)).into_iter().collect();
+            let page: Approvals = self.get(&["approvals"], &query).await?;
+            all.extend(page.approvals);
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// Answers a question.
