@@ -260,12 +260,17 @@ async fn what_a_service_refuses_is_a_dead_letter_of_the_outbox(ground: Ground) {
     let (_, garbled) = host.get(&of(&first)).await;
     assert_eq!(garbled["deliveries"].as_array().unwrap().len(), 2, "{garbled}");
     let zulips = |seen: &Value| seen["deliveries"].as_array().unwrap().iter().find(|one| one["sink"] == "zulip").unwrap().clone();
-    let ended = async |task: &Value| loop {
-        let one = zulips(&host.get(&of(task)).await.1);
-        if one["status"] != "pending" {
-            return one["status"].clone();
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let ended = async |task: &Value| {
+        let ends = async {
+            loop {
+                let one = zulips(&host.get(&of(task)).await.1);
+                if one["status"] != "pending" {
+                    return one["status"].clone();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(crate::support::PATIENCE, ends).await.expect("it is sent, or given up")
     };
     assert_eq!((ended(&first).await, ended(&second).await), (json!("sent"), json!("sent")), "what is mended is told after all");
     let (_, metrics) = host.get("/metrics").await;

@@ -34,6 +34,14 @@ pub struct Observation {
     pub is_error: bool,
 }
 
+impl Observation {
+    /// Whether a recorded answer of a tool says that it failed by itself.
+    #[must_use]
+    pub fn says_it_failed(answer: &Value) -> bool {
+        answer.get("is_error").and_then(Value::as_bool).unwrap_or_default()
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {

@@ -16,6 +16,7 @@ use super::State;
 use super::auth::operators_only;
 use super::error::ApiError;
 use super::tasks::visible;
+use crate::gateway::Observation;
 use crate::ingress::{self, Caller, Request};
 use crate::store::approvals::{self, Approval};
 use crate::store::journal::{self, Entry, Position};
@@ -129,7 +130,8 @@ async fn before(db: &Db, id: &str, undo: &Undoes) -> Result<Before, ApiError> {
 
 /// Whether an entry is a call of a tool that did something: it succeeded, and was no rehearsal.
 fn happened(entry: &Entry) -> bool {
-    let failed = || entry.answer.as_ref().and_then(|answer| answer.open(Clearance::OPERATOR).ok()?.get("is_error")?.as_bool());
+    let answer = entry.answer.as_ref().and_then(|answer| answer.open(Clearance::OPERATOR).ok());
+    let failed = answer.is_some_and(Observation::says_it_failed);
     let rehearsed = || {
         let Some(call) = call(entry) else { return true };
         let said = |name| match call.arguments.get(name) {
@@ -139,7 +141,7 @@ fn happened(entry: &Entry) -> bool {
         };
         ["dry_run", "dryRun"].into_iter().any(said)
     };
-    entry.kind == ToolCall::KIND && entry.state == "done" && !failed().unwrap_or_default() && !rehearsed()
+    entry.kind == ToolCall::KIND && entry.state == "done" && !failed && !rehearsed()
 }
 
 fn call(entry: &Entry) -> Option<ToolCall> {

@@ -11,6 +11,7 @@ use policy::tier::Clearance;
 use serde_json::Value;
 
 use crate::fleet::Fleet;
+use crate::gateway::Observation;
 use crate::store::hops::Hop;
 use crate::store::journal::{self, Write};
 use crate::store::{Db, StoreError};
@@ -96,7 +97,7 @@ async fn calls(db: &Db, task: &str, first: u32, unwritten: &[Write]) -> Result<B
         let text = |json: Option<&Value>| json.map(Value::to_string).unwrap_or_default();
         let answer = entry.answer.as_ref().and_then(|answer| answer.open(Clearance::OPERATOR).ok());
         let one = Made {
-            succeeded: entry.state == "done" && !answer.is_some_and(failed),
+            succeeded: entry.state == "done" && !answer.is_some_and(Observation::says_it_failed),
             acts: entry.effect != "none",
             request: text(entry.request.open(Clearance::OPERATOR).ok()),
             answer: text(answer),
@@ -113,7 +114,7 @@ async fn calls(db: &Db, task: &str, first: u32, unwritten: &[Write]) -> Result<B
         let reference = opening.at.reference();
         let answer: Value = serde_json::from_str(&closing.answer).unwrap_or_default();
         let one = Made {
-            succeeded: closing.state == "done" && !failed(&answer),
+            succeeded: closing.state == "done" && !Observation::says_it_failed(&answer),
             acts: opening.effect != policy::call::Effect::None,
             request: opening.request.clone(),
             answer: closing.answer.clone(),
@@ -123,11 +124,6 @@ async fn calls(db: &Db, task: &str, first: u32, unwritten: &[Write]) -> Result<B
         made.insert(reference, one);
     }
     Ok(made)
-}
-
-/// Whether a tool says itself that it failed.
-fn failed(answer: &Value) -> bool {
-    answer.get("is_error").and_then(Value::as_bool).unwrap_or_default()
 }
 
 impl Marks {
