@@ -1,6 +1,14 @@
 //! A revoked component starts nothing, and nothing is resumed by it.
 
+use std::sync::{Arc, Mutex, OnceLock};
+
+use host::config::{Config, Flags};
+use host::fleet::Fleet;
+use host::runtime::engine::{self, Cache, Compiler, Size};
+use host::store::Db;
+use host::store::revoked::Revoked;
 use serde_json::{Value, json};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::cli::output;
 use crate::support::fake::Order;
@@ -82,4 +90,35 @@ async fn a_component_can_be_revoked_before_there_ever_was_a_host() {
     let left = crate::support::names(&setup.folder.path().join("data"));
     assert!(!left.iter().any(|name| name.ends_with("-wal")), "nothing is left behind that another user could not open: {left:?}");
     serves_no_more(&setup.start().await).await;
+}
+
+/// Whoever reads that a component was revoked, and asks at once whether its agent serves.
+struct Reader {
+    fleet: Arc<OnceLock<Fleet>>,
+    found: Arc<Mutex<Vec<bool>>>,
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Reader {
+    fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+        self.found.lock().unwrap().extend(self.fleet.get().map(|fleet| fleet.serves("note-maker")));
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_holds_before_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(guests::shipped().join("note-maker.wasm"), folder.path().join("note-maker.wasm")).unwrap();
+    let agents = folder.path().to_str().map(str::to_owned);
+    let config = Arc::new(Config::load(&Flags { agents, ..Flags::default() }).unwrap());
+    let sandbox = engine::start(Size { in_flight: 4, memory_mib: 64 }).unwrap();
+    let cache = Cache::in_folder(&guests::folder().join("compiled"), Compiler::Here);
+    let db = Db::open(&format!("sqlite://{}", folder.path().join("host.db").display())).await.unwrap();
+    let (fleet, found) = (Arc::new(OnceLock::new()), Arc::new(Mutex::default()));
+    assert!(fleet.set(Fleet::load(&sandbox, &cache, &config, &db).await.unwrap()).is_ok());
+    assert!(fleet.get().unwrap().serves("note-maker"));
+
+    let reader = Reader { fleet: fleet.clone(), found: found.clone() };
+    let revoked = vec![Revoked { digest: note_maker(), at: 0, reason: "it lies".into() }];
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(reader), || fleet.get().unwrap().learn(revoked));
+    assert_eq!(*found.lock().unwrap(), [false], "it is told once, and true by then");
 }

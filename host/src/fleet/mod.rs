@@ -156,12 +156,15 @@ impl Fleet {
         if revoked.is_empty() {
             return;
         }
-        for agent in self.agents().iter().filter(|agent| revoked.contains_key(&agent.digest)) {
+        let served = self.agents();
+        let digests: BTreeSet<String> = revoked.keys().cloned().collect();
+        // First it serves no more, then that is said: whoever reads the line may rely on it.
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(revoked);
+        for agent in served.iter().filter(|agent| digests.contains(&agent.digest)) {
             let (id, digest) = (&agent.manifest.id, &agent.digest);
             tracing::error!(event = "agent_revoked", agent = id, digest, "agent {id} serves no more: its component was revoked");
             metrics::set(name::LOADED, 0.0, &[("agent", id), ("digest", digest)]);
         }
-        self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(revoked);
     }
 
     /// Why a component must not run any more, if it must not.
