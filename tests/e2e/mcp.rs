@@ -13,6 +13,7 @@ use crate::support::{Host, PATIENCE, fetched, guests, npm};
 on_both_grounds![
     a_server_that_is_away_keeps_only_those_who_need_it,
     a_server_that_has_other_tools_now_is_believed,
+    a_server_of_the_newest_revision_tells_whoever_asked,
     a_file_is_written_once_by_a_real_server_and_only_with_consent,
 ];
 
@@ -91,16 +92,23 @@ async fn a_server_that_has_other_tools_now_is_believed(ground: Ground) {
     assert_eq!(told(&host.done(calls("matching late*\npeek")).await), ["", "Tier::Internal: 0 counted"]);
     assert_eq!(tools.listed(), 1);
     tools.learns("late").await;
-    let found = async {
-        loop {
-            let lines = told(&host.done(calls("matching late*")).await);
-            if lines == ["late ActionClass::D"] {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, found).await.expect("it hears of it without being asked");
+    finds(&host, "late ActionClass::D").await;
     assert_eq!(tools.listed(), 2);
+}
+
+/// The tool that came late is there before a catalogue would be read anew by its age.
+async fn finds(host: &Host, late: &str) {
+    let found = async { while told(&host.done(calls("matching late*")).await) != [late] {} };
+    tokio::time::timeout(PATIENCE, found).await.expect("it hears of it without being asked");
+}
+
+async fn a_server_of_the_newest_revision_tells_whoever_asked(ground: Ground) {
+    let server = Real::learning().await;
+    let rule = "[[mcp.rules]]\ntools = \"learn\"\nclass = \"A\"\n";
+    let host = calling(ground, &format!("[mcp]\nurl = \"{}\"\n{rule}", server.url())).await;
+    let lines = told(&host.done(calls("matching late*\nlearn {\"name\":\"late\"}")).await);
+    assert_eq!(lines[1], "Tier::Internal: late is known", "{lines:?}");
+    finds(&host, "late ActionClass::D").await;
 }
 
 async fn a_file_is_written_once_by_a_real_server_and_only_with_consent(ground: Ground) {

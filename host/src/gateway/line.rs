@@ -8,21 +8,18 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use policy::class::Hints;
-use rmcp::ClientHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientConfig, ContentBlock, Implementation,
     JsonObject, PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ResourceContents,
 };
-use rmcp::service::{
-    ClientInitializeError, ClientLifecycleMode, ClientServiceExt, NotificationContext, Peer, RoleClient, RunningService,
-    ServiceError,
-};
+use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, RoleClient, RunningService, ServiceError};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::ExponentialBackoff;
 use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+use super::notices::{self, Ears};
 use super::wire::Wire;
 use super::{Observation, Tool};
 
@@ -39,22 +36,6 @@ const AT_ONCE: usize = 256;
 const KEY: &str = "homeaiops/idempotency-key";
 
 type Session = RunningService<RoleClient, Ears>;
-
-/// What the server says by itself: that its tools are others now.
-struct Ears {
-    we: ClientConfig,
-    stale: Arc<AtomicBool>,
-}
-
-impl ClientHandler for Ears {
-    fn get_info(&self) -> ClientConfig {
-        self.we.clone()
-    }
-
-    async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {
-        self.stale.store(true, Ordering::SeqCst);
-    }
-}
 
 /// Why a request has no answer.
 #[derive(Debug)]
@@ -170,6 +151,7 @@ impl Line {
         }
         let late = |_| Err(Broke::NotSent(format!("it did not agree on a session within {} s", GREETING.as_secs())));
         let session = Arc::new(tokio::time::timeout(GREETING, self.greet()).await.unwrap_or_else(late)?);
+        notices::follow(session.peer(), self.stale.clone()).await;
         *kept = Some(session.clone());
         Ok((session, true))
     }

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod line;
+mod notices;
 mod server;
 mod wire;
 

@@ -43,6 +43,26 @@ print("PORT", listener.getsockname()[1], flush=True)
 uvicorn.Server(uvicorn.Config(mcp.http_app(path="/mcp"), log_level="error")).run(sockets=[listener])
 "#;
 
+/// The official Python SDK, newest revision only: a tool that gives it one more, and tells whoever listens.
+const LEARNING: &str = r#"
+import socket, uvicorn
+from mcp.server.mcpserver import Context, MCPServer
+
+mcp = MCPServer("learning")
+
+@mcp.tool()
+async def learn(name: str, ctx: Context) -> str:
+    """Has one tool more from now on."""
+    mcp.add_tool(lambda: "known", name=name, description="Came later.")
+    await ctx.notify_tools_changed()
+    return f"{name} is known"
+
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+print("PORT", listener.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(mcp.streamable_http_app(), log_level="error")).run(sockets=[listener])
+"#;
+
 /// A house whose state is a file: what is done shows in it, one line of `done.jsonl` for each thing done.
 const HOUSE: &str = r#"
 import json, pathlib, socket, sys, time, uvicorn
@@ -159,6 +179,12 @@ impl Real {
     pub async fn python() -> Self {
         let mut command = Command::new("python3");
         Self::running(command.args(["-u", "-c", PYTHON]).env("PYTHONPATH", fetched(FASTMCP, &[]))).await
+    }
+
+    /// One that learns more tools as it runs.
+    pub async fn learning() -> Self {
+        let mut command = Command::new("python3");
+        Self::running(command.args(["-u", "-c", LEARNING]).env("PYTHONPATH", fetched(FASTMCP, &[]))).await
     }
 
     /// A house in that folder: three deployments, and `renee` at home or not.
