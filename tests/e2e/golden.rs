@@ -16,6 +16,7 @@ on_both_grounds![
     hle_004_a_question_of_design_is_answered_without_acting,
     obs_002_a_forecast_cites_the_query_that_it_rests_on,
     obs_004_a_silence_is_asked_about_with_its_matchers_and_its_window,
+    rep_002_several_results_are_grouped_and_none_is_lost,
     rep_004_a_report_of_nothing_says_so,
     a_model_that_never_has_enough_is_stopped_and_nothing_seen_is_lost,
 ];
@@ -125,6 +126,32 @@ async fn obs_004_a_silence_is_asked_about_with_its_matchers_and_its_window(groun
         "scoped to that node and window"
     );
     assert_eq!((&asked["class"], &asked["undo_by"], done(folder.path()).len()), (&json!("C"), &json!("rule"), 0));
+}
+
+async fn rep_002_several_results_are_grouped_and_none_is_lost(ground: Ground) {
+    let model = ground.model().await;
+    let host = ground.setup(&model).await.start().await;
+    let content = "- jellyfin was restarted\n- the access point in the attic is on channel 36\n- plex was scaled to 1\n\
+        - drafted: ticking water heater\n- drafted: winter tyres\n- grafana was updated\n* the backup of the photos failed\n";
+    // A model that is not quite right: it puts one into two groups, knows one that there is not, and forgets the one that matters.
+    let groups = json!([
+        { "heading": "Cluster", "lines": [1, 3, 6] },
+        { "heading": "Network", "lines": [2, 3] },
+        { "heading": "Notes", "lines": [4, 5, 99] },
+    ]);
+    model.order([Order::Say(json!({ "headline": "Seven things happened", "groups": groups }).to_string())]);
+    let task = host.done(asks("reporter", content)).await;
+    assert_eq!(
+        task["output"],
+        "**Seven things happened**\n\n**Cluster** (3)\n- jellyfin was restarted\n- plex was scaled to 1\n- grafana was updated\n\n\
+         **Network** (1)\n- the access point in the attic is on channel 36\n\n\
+         **Notes** (2)\n- drafted: ticking water heater\n- drafted: winter tyres\n\n**Else** (1)\n- the backup of the photos failed"
+    );
+    // Without a model it is a plain list, and whole.
+    model.order((0..4).map(|_| Order::Say("no".into())));
+    let task = host.done(asks("reporter", content)).await;
+    let output = task["output"].as_str().unwrap();
+    assert!(output.starts_with("**7 results**") && output.matches("\n- ").count() == 7, "{output}");
 }
 
 async fn rep_004_a_report_of_nothing_says_so(ground: Ground) {

@@ -4,6 +4,8 @@ use homeaiops_sdk::{Agent, Answer, Brief, Handed, Outcome, Prompt, log};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod digest;
+
 homeaiops_sdk::agent!(report);
 
 /// What the model fills in.
@@ -23,8 +25,13 @@ const RESULT: usize = 3000;
 
 fn report(me: &Agent, brief: &Brief) -> Result<Outcome, String> {
     let lead = match brief.handed.last() {
-        None => format!("**No output** — see `hai task show {}`", brief.task.id),
         Some(last) => written(me, brief, last),
+        None => match digest::results(&brief.task.content).as_slice() {
+            [] => format!("**No output** — see `hai task show {}`", brief.task.id),
+            // Nobody has worked on it: there is nothing to say but what was said.
+            [only] => format!("**{only}**"),
+            several => digest::of(me, several),
+        },
     };
     Ok(Outcome::Answer(Answer {
         text: format!("{lead}{}", links(brief)),
