@@ -29,7 +29,7 @@ async fn zulip_is_called_by_the_name_that_it_answers_to() {
 /// An outgoing webhook of Zulip, as its documentation shows one.
 fn reply(token: &str, sender: i64, text: &str) -> String {
     json!({
-        "bot_email": "homeaiops-bot@chat.example.com", "bot_full_name": "homeaiops", "data": text, "token": token,
+        "bot_email": "homeaiops-bot@chat.example.com", "bot_full_name": "Home AI ops", "data": text, "token": token,
         "trigger": "direct_message",
         "message": { "sender_id": sender, "sender_email": "rob@example.com", "content": text, "type": "private", "id": 1 },
     })
@@ -60,7 +60,7 @@ async fn a_reply_in_zulip_answers() {
         assert!(status == 200 && said["content"].as_str().unwrap().contains(part), "{part}: {said}");
     }
     assert_eq!(tools.counted().len(), 0);
-    let (_, said) = say(token, 8, format!("@**homeaiops** Approve {id}")).await;
+    let (_, said) = say(token, 8, format!("@**Home AI ops** Approve {id}")).await;
     assert_eq!(said["content"], "Approved. It is being done now.");
     tools.counted_so_many(1).await;
     // Class D: the link that went through Zulip and the reply there are one channel.

@@ -7,11 +7,14 @@ use host::capability::arguments;
 use host::config::Config;
 use host::fleet::validate::{Found, examine_bytes};
 use host::markup::{Eyes, Links};
+use host::outbox::Tokens;
 use host::runtime::engine::{self, Cache, Compiler, Size};
+use host::surface::zulip;
 use host::{config, envelope, vault};
 use policy::grant::Grant;
 use policy::manifest::{Ceiling, Manifest};
 use policy::pattern::Patterns;
+use policy::task::Timestamp;
 
 use super::handmade::{Handmade, PLAIN};
 
@@ -19,7 +22,7 @@ use super::handmade::{Handmade, PLAIN};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Target; 9] = [
+pub const ALL: [Target; 11] = [
     ("component", component),
     ("manifest", manifest),
     ("grants", grants),
@@ -29,6 +32,8 @@ pub const ALL: [Target; 9] = [
     ("border", border),
     ("arguments", arguments),
     ("markup", markup),
+    ("token", token),
+    ("reply", reply),
 ];
 
 fn text(data: &[u8]) -> String {
@@ -167,5 +172,23 @@ pub fn markup(data: &[u8]) {
     for eyes in [Eyes::Reader, Eyes::Owner] {
         let once = links.harmless(&text(data), eyes);
         assert_eq!(links.harmless(&once, eyes), once);
+    }
+}
+
+/// A key and a token, in two lines: what verifies is what that key signs, letter for letter.
+pub fn token(data: &[u8]) {
+    let text = text(data);
+    let (key, token) = text.split_once('\n').unwrap_or_default();
+    let tokens = Tokens::new(key, "http://127.0.0.1:8765");
+    if let Ok(claim) = tokens.verify(token, Timestamp(0)) {
+        assert_eq!(tokens.sign(&claim), token);
+    }
+}
+
+/// An answer in a chat is one plain word about something that it names, or none.
+pub fn reply(data: &[u8]) {
+    let text = text(data);
+    if let Some((_, id)) = zulip::word(&text) {
+        assert!(!id.contains(char::is_whitespace) && text.to_uppercase().contains(&id));
     }
 }

@@ -16,7 +16,7 @@ mod page;
 mod tasks;
 mod todos;
 mod undo;
-mod zulip;
+pub mod zulip;
 
 use std::sync::Arc;
 

@@ -68,9 +68,11 @@ fn said(content: impl Into<String>) -> Json<Reply> {
     Json(Reply { content: content.into() })
 }
 
-/// `approve 01J…`, however it is written around that.
-fn word(text: &str) -> Option<(Reaction, String)> {
-    let mut words = text.split_whitespace().filter(|word| !word.starts_with("@**"));
+/// `approve 01J…`, beside mentions of the bot, whose name may have several words.
+#[must_use]
+pub fn word(text: &str) -> Option<(Reaction, String)> {
+    let said = unmentioned(text);
+    let mut words = said.split_whitespace();
     let reaction = match words.next()?.to_lowercase().as_str() {
         "approve" => Reaction::Approve,
         "reject" | "deny" => Reaction::Reject,
@@ -80,6 +82,18 @@ fn word(text: &str) -> Option<(Reaction, String)> {
     let id = words.next()?.trim_matches(|letter: char| !letter.is_ascii_alphanumeric()).to_uppercase();
     // A second thought behind the id is no plain word.
     words.next().is_none().then_some((reaction, id))
+}
+
+/// A text without its mentions, which Zulip writes `@**Name of the bot**`.
+fn unmentioned(text: &str) -> String {
+    let mut left = text;
+    let mut kept = String::new();
+    while let Some((before, after)) = left.split_once("@**").and_then(|(before, rest)| Some((before, rest.split_once("**")?.1))) {
+        kept.push_str(before);
+        kept.push(' ');
+        left = after;
+    }
+    kept + left
 }
 
 /// A word on the question of that id, or of that task if only one waits.
@@ -132,6 +146,10 @@ mod tests {
         for (text, expected) in [
             ("approve 01ABC", Some((Reaction::Approve, id()))),
             ("@**homeaiops** Reject `01abc`.", Some((Reaction::Reject, id()))),
+            ("@**Home AI ops|8** approve 01ABC", Some((Reaction::Approve, id()))),
+            ("approve 01ABC @**Home AI ops**", Some((Reaction::Approve, id()))),
+            ("@**Home AI ops approve 01ABC", None),
+            ("@**approve 01ABC**", None),
             ("deny 01ABC", Some((Reaction::Reject, id()))),
             ("defer 01ABC", Some((Reaction::Defer, id()))),
             ("approve", None),
