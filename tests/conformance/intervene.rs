@@ -31,7 +31,7 @@ fn failed() -> Settlement {
 }
 
 async fn cancel(db: &Db, id: &str, at: i64) -> Result<bool, StoreError> {
-    intervene::cancel(db, id.into(), "enough".into(), Timestamp(at)).await
+    intervene::cancel(db, id.into(), "enough".into(), Vec::new(), Timestamp(at)).await
 }
 
 async fn retry(db: &Db, id: &str, at: i64) -> Result<bool, StoreError> {

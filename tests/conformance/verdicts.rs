@@ -159,7 +159,7 @@ async fn a_task_that_is_given_up_fails_with_its_hop(db: Db) -> Result<(), StoreE
 async fn a_task_that_ends_closes_its_questions(db: Db) -> Result<(), StoreError> {
     sent(&db, "A", asks()).await?;
     let question = open(&db).await?.remove(0);
-    assert!(intervene::cancel(&db, "A".into(), "enough".into(), Timestamp(5)).await?);
+    assert!(intervene::cancel(&db, "A".into(), "enough".into(), Vec::new(), Timestamp(5)).await?);
     assert_eq!(approvals::find(&db, &question.id).await?.unwrap().status, ApprovalStatus::Closed);
     assert!(!decide(&db, &question.id, Verdict::Retry).await?);
     assert_eq!(status(&db, "A").await?, "cancelled");
@@ -177,7 +177,7 @@ async fn an_answer_is_forgotten_with_its_task(db: Db) -> Result<(), StoreError> 
     sent(&db, "A", asks()).await?;
     let question = open(&db).await?.remove(0);
     assert!(decide(&db, &question.id, Verdict::Done { answer: "\"a lemon\"".into() }).await?);
-    assert!(intervene::cancel(&db, "A".into(), "enough".into(), Timestamp(10)).await?);
+    assert!(intervene::cancel(&db, "A".into(), "enough".into(), Vec::new(), Timestamp(10)).await?);
     assert!(forget::forget(&db, "A".into(), Timestamp(11)).await?);
     let forgotten = approvals::find(&db, &question.id).await?.unwrap();
     let result = forgotten.result.unwrap().open(Clearance::OPERATOR).unwrap().to_string();

@@ -391,4 +391,15 @@ async fn a_wish_of_the_household_waits_for_the_operator_and_they_hear_of_it(grou
     assert_eq!(say(&host, &asked["id"], "approve").await.0, 200);
     host.task(&id, "done").await;
     assert_eq!(tools.counted().len(), 2);
+    // One that the operator calls off is no silence.
+    let id = host.submit(wish("count_once {\"n\":3}")).await;
+    host.task(&id, "awaiting_approval").await;
+    assert_eq!(host.post(&format!("/tasks/{id}/cancel"), "").await.0, 200);
+    let told =
+        |message: &Value| message["to"] == json!([9]) && message["content"].as_str().unwrap().contains("That was called off");
+    let mut taken = 5;
+    while !services.taken_so_many(taken).await.iter().any(told) {
+        taken += 1;
+    }
+    assert_eq!(tools.counted().len(), 2);
 }

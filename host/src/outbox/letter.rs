@@ -218,7 +218,8 @@ impl Letters {
             Status::AwaitingApproval => "I have asked about that: somebody has to say yes first. You will hear from me.",
             Status::Expired => "Nobody could answer that in time, so nothing was done. Ask me again if you still want it.",
             Status::Failed => "That did not work, I am sorry. The operator knows of it.",
-            Status::Pending | Status::Running | Status::AwaitingBackend | Status::Done | Status::Cancelled => return None,
+            Status::Cancelled => "That was called off, so I go no further with it. Ask the operator if you still want it.",
+            Status::Pending | Status::Running | Status::AwaitingBackend | Status::Done => return None,
         };
         self.addressed(sink, task, self.message(due, Kind::Notice, "HomeAIOps".into(), text.to_owned()))
     }

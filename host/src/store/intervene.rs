@@ -4,13 +4,14 @@
 use policy::task::{ErrorCode, Timestamp};
 use policy::tier::{Label, Tier};
 
+use super::deliveries::{self, New};
 use super::effects::{self, Edit};
 use super::journal::Position;
 use super::{Db, StoreError, approvals, hops, ledger, on, within};
 
-/// Ends a task that has not ended, and voids its lease: whoever works on it can commit nothing more. `false`, and nothing has
-/// changed, if it has ended already.
-pub async fn cancel(db: &Db, id: String, why: String, now: Timestamp) -> Result<bool, StoreError> {
+/// Ends a task that has not ended, and voids its lease: whoever works on it can commit nothing more. `told` is who hears of it. `false`,
+/// and nothing has changed, if it has ended already.
+pub async fn cancel(db: &Db, id: String, why: String, told: Vec<New>, now: Timestamp) -> Result<bool, StoreError> {
     const TASK: &str = "update task set status = 'cancelled', finished_at = $2, error_code = $3, error_message = $4, \
          waits_for = null, parked_at = null, backend = null, troubles = 0, trouble_at = null, lease = lease + 1, owner = null, lease_until = null \
          where id = $1 and status in ('pending', 'running', 'awaiting_approval', 'awaiting_backend')";
@@ -25,6 +26,7 @@ pub async fn cancel(db: &Db, id: String, why: String, now: Timestamp) -> Result<
                     .execute(&mut **connection).await.map(|_| ()))?;
                 approvals::close(tx, &id, now).await?;
                 ledger::assume_orphaned(tx, now).await?;
+                deliveries::put(tx, &told, now).await?;
             }
             Ok(ended)
         })

@@ -76,7 +76,12 @@ pub(super) async fn cancel(
     let Wish { reason, .. } = wish(body).await?;
     let task = visible(db, &caller, &id).await?;
     let message = reason.clone().unwrap_or_else(|| format!("cancelled by {}", caller.requester));
-    if !intervene::cancel(db, id.clone(), message, id::now()).await? {
+    // Whoever calls off their own wish knows it.
+    let told = match (task.role, caller.role) {
+        (Role::Household, Role::Operator | Role::System) => state.world.outbox.tell_household(&id, Status::Cancelled),
+        (Role::Household, Role::Household) | (Role::Operator | Role::System, _) => Vec::new(),
+    };
+    if !intervene::cancel(db, id.clone(), message, told, id::now()).await? {
         let ended = visible(db, &caller, &id).await?;
         return Err(conflict("already_ended", &ended, "there is nothing to cancel", "see what it ended with, or retry it"));
     }
@@ -84,6 +89,7 @@ pub(super) async fn cancel(
     tracing::info!(event = "task_cancelled", task_id = id, trace_id, by, why, "task {id} was cancelled by {by}");
     metrics::count(name::TASKS, 1, &[("source", &task.sent.source), ("status", "cancelled")]);
     db.bell().withdraw(&id);
+    state.world.outbox.ring();
     now(&state, &caller, &id).await
 }
 

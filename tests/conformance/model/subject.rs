@@ -84,7 +84,7 @@ impl Subject {
             What::Resume => Answer::Held(write(db, lease, vec![Write::Resume(position(the, the.at))]).await?),
             What::Intend { .. } => Answer::Held(write(db, lease, vec![Write::Intent(opening(the, the.at), None, None)]).await?),
             What::Record { .. } => Answer::Held(write(db, lease, vec![Write::Entry(opening(the, the.at), closing(the))]).await?),
-            What::Cancel => Answer::Held(intervene::cancel(db, id, "enough".into(), now).await?),
+            What::Cancel => Answer::Held(intervene::cancel(db, id, "enough".into(), Vec::new(), now).await?),
             What::Retry => Answer::Held(intervene::retry(db, id, Consent::Missing, now).await?),
             What::Rescue => Answer::Count(leases::rescue(db, now).await?),
             What::Expire => {
