@@ -21,17 +21,17 @@ on_both_grounds![
     a_model_that_never_has_enough_is_stopped_and_nothing_seen_is_lost,
 ];
 
-async fn host(ground: Ground, model: &Model, house: &Real) -> Host {
+pub(super) async fn host(ground: Ground, model: &Model, house: &Real) -> Host {
     let rules = "[[mcp.rules]]\ntools = \"grafana_create_silence\"\nclass = \"C\"\nundo = { tool = \"grafana_delete_silence\", args = { name = \"{/name}\" } }\n";
     let setup = ground.setup(model).await.and(&format!("[mcp]\nurl = \"{}\"\n{rules}", house.url()));
     setup.agents(guests::shipped()).start().await
 }
 
-fn asks(agent: &str, content: &str) -> Value {
+pub(super) fn asks(agent: &str, content: &str) -> Value {
     json!({ "target_agent": agent, "content": content, "retry_policy": { "max_attempts": 1 } })
 }
 
-fn homelab(more: &Value) -> Order {
+pub(super) fn homelab(more: &Value) -> Order {
     let mut finding = json!({
         "summary": "s", "diagnosis": "d", "proposed_action": "p", "action_class": "A", "handoff_target": "user",
         "affected_resources": [], "references": [], "rollback": "", "call": null, "verify": null, "cites": [],
@@ -40,7 +40,7 @@ fn homelab(more: &Value) -> Order {
     Order::Say(finding.to_string())
 }
 
-fn observability(more: &Value) -> Order {
+pub(super) fn observability(more: &Value) -> Order {
     let mut finding = json!({
         "summary": "s", "flood_mode": "none", "mute_mode": "none", "proposed_change": "p", "blast_radius": "one panel",
         "positive_verification": "the query answers", "rollback": "delete it", "affected_resources": [], "references": [],

@@ -21,6 +21,7 @@ mod letters;
 mod many;
 mod mcp;
 mod money;
+mod neighbours;
 mod note;
 mod outages;
 mod path;

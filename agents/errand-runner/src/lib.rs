@@ -29,7 +29,8 @@ fn run(_me: &Agent, brief: &Brief) -> Result<Outcome, String> {
         }
     };
     if let Err(why) = gated(&errand, by) {
-        return Ok(Story::of(&errand).ended(Ended::Rejected, &why));
+        // Whoever may propose it looks for themselves.
+        return Ok(Outcome::Reject(Rejection { why, suggested: Some(CLUSTER.to_owned()), keep: String::new() }));
     }
     Ok(carried_out(&errand))
 }

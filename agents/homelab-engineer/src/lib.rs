@@ -3,6 +3,7 @@
 //! Must never act: its tools only look.
 
 use homeaiops_sdk::errand::{Check, Proposed};
+use homeaiops_sdk::finding::Meant;
 use homeaiops_sdk::{Agent, Brief, Cite, Class, Looking, Outcome, Report, Seen, finding};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ struct HomelabFinding {
     cites: Vec<Cite>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 enum Target {
@@ -66,6 +67,8 @@ fn engineer(me: &Agent, brief: &Brief) -> Result<Outcome, String> {
 
 fn reported(brief: &Brief, seen: &Seen, found: &HomelabFinding) -> Outcome {
     let (call, verify) = (found.call.as_ref(), found.verify.as_ref());
+    let errand = || finding::errand(call, verify, found.action_class, &found.rollback);
+    let meant = Meant::by(brief, seen, &found.handoff_target, errand);
     let mut data = serde_json::json!(found);
     data["target_repo"] = REPOSITORY.into();
     let report = Report {
@@ -81,21 +84,21 @@ fn reported(brief: &Brief, seen: &Seen, found: &HomelabFinding) -> Outcome {
             ("target_repo", REPOSITORY.to_owned()),
         ]),
         summary: &found.summary,
-        body: body(seen, found),
+        body: body(seen, found, &meant),
         data,
-        errand: (found.handoff_target == Target::ErrandRunner).then(|| finding::errand(call, verify, found.action_class)),
+        meant,
     };
     report.filed()
 }
 
 /// The finding as people read it.
-fn body(seen: &Seen, found: &HomelabFinding) -> String {
+fn body(seen: &Seen, found: &HomelabFinding, meant: &Meant) -> String {
     let mut body = finding::titled("Homelab finding", seen);
     finding::section(&mut body, "Summary", &found.summary);
     finding::section(&mut body, "Diagnosis", &found.diagnosis);
     let class = found.action_class.as_str();
     finding::section(&mut body, &format!("Proposed action (class {class})"), &found.proposed_action);
-    finding::meant_for(&mut body, &found.handoff_target);
+    finding::meant_for(&mut body, meant);
     finding::calls(&mut body, found.call.as_ref(), found.verify.as_ref());
     finding::verbatim(&mut body, "Rollback", &found.rollback);
     finding::section(&mut body, "Affected resources", &finding::list(&found.affected_resources));

@@ -3,6 +3,7 @@
 //! Must never act: its tools only look.
 
 use homeaiops_sdk::errand::{Check, Proposed};
+use homeaiops_sdk::finding::Meant;
 use homeaiops_sdk::{Agent, Brief, Cite, Class, Looking, Outcome, Report, Seen, finding};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,7 +81,7 @@ enum Volume {
     Unknown,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 enum Target {
@@ -103,6 +104,7 @@ fn operator(me: &Agent, brief: &Brief) -> Result<Outcome, String> {
 }
 
 fn reported(brief: &Brief, seen: &Seen, found: &ObservabilityFinding) -> Outcome {
+    let meant = meant(brief, seen, found);
     let report = Report {
         brief,
         seen,
@@ -119,27 +121,26 @@ fn reported(brief: &Brief, seen: &Seen, found: &ObservabilityFinding) -> Outcome
             ("alert_volume_delta", finding::yaml(&found.alert_volume_delta)),
         ]),
         summary: &found.summary,
-        body: body(seen, found),
+        body: body(seen, found, &meant),
         data: serde_json::json!(found),
-        errand: errand(found),
+        meant,
     };
     report.filed()
 }
 
-/// The call to make. What could leave people without alerts is theirs to decide, whatever the model chose.
-fn errand(found: &ObservabilityFinding) -> Option<Result<homeaiops_sdk::Errand, String>> {
-    if found.handoff_target != Target::ErrandRunner {
-        return None;
+/// For whom it is. What could leave people without alerts is theirs to decide, whomever the model chose.
+fn meant(brief: &Brief, seen: &Seen, found: &ObservabilityFinding) -> Meant {
+    let (call, verify) = (found.call.as_ref(), found.verify.as_ref());
+    let errand = || finding::errand(call, verify, found.action_class, &found.rollback);
+    let meant = Meant::by(brief, seen, &found.handoff_target, errand);
+    if found.recovery_path_touched {
+        return meant.theirs("it changes what would tell people that alerting is broken, so it is theirs to do");
     }
-    Some(if found.recovery_path_touched {
-        Err("it changes what would tell people that alerting is broken, so it is theirs to do".into())
-    } else {
-        finding::errand(found.call.as_ref(), found.verify.as_ref(), found.action_class)
-    })
+    meant
 }
 
 /// The finding as people read it.
-fn body(seen: &Seen, found: &ObservabilityFinding) -> String {
+fn body(seen: &Seen, found: &ObservabilityFinding, meant: &Meant) -> String {
     let mut body = finding::titled("Observability finding", seen);
     if found.recovery_path_touched {
         body.push_str("\n> **Recovery path touched**: if this goes wrong, nothing may tell you.\n");
@@ -148,7 +149,7 @@ fn body(seen: &Seen, found: &ObservabilityFinding) -> String {
     finding::section(&mut body, "Flood mode", &found.flood_mode);
     finding::section(&mut body, "Mute mode", &found.mute_mode);
     finding::section(&mut body, "Proposed change", &found.proposed_change);
-    finding::meant_for(&mut body, &found.handoff_target);
+    finding::meant_for(&mut body, meant);
     finding::calls(&mut body, found.call.as_ref(), found.verify.as_ref());
     finding::section(&mut body, "Blast radius", &found.blast_radius);
     finding::section(&mut body, "Positive verification", &found.positive_verification);

@@ -2,6 +2,7 @@
 //!
 //! The model only sorts. What stands in the report are the lines as they came, each once, also those that it forgot.
 
+use homeaiops_sdk::seen::start;
 use homeaiops_sdk::{Agent, Prompt, log};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -41,7 +42,7 @@ pub fn results(text: &str) -> Vec<&str> {
 /// The report of several results.
 pub fn of(me: &Agent, lines: &[&str]) -> String {
     let numbered: String =
-        lines.iter().take(SORTED).enumerate().map(|(n, line)| format!("{}. {}\n", n + 1, super::start(line, READ))).collect();
+        lines.iter().take(SORTED).enumerate().map(|(n, line)| format!("{}. {}\n", n + 1, start(line, READ))).collect();
     let text = format!(
         "RESULTS:\n{numbered}\nFill in the Digest as one JSON object: put the number of every result into exactly one group of those that \
          concern the same thing."

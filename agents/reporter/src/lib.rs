@@ -1,5 +1,7 @@
 //! Tells the requester what came of their task. If no model is to be had, it says what it knows in plain words.
 
+use homeaiops_sdk::errand::PASSERS;
+use homeaiops_sdk::seen::start;
 use homeaiops_sdk::{Agent, Answer, Brief, Handed, Outcome, Prompt, log};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -22,6 +24,9 @@ struct Report {
 /// How much of the request and of a colleague's text the model gets to read, in characters.
 const REQUEST: usize = 2000;
 const RESULT: usize = 3000;
+/// The same of what each of the colleagues before the last one said, and of how many of them.
+const BEFORE: usize = 1200;
+const LAST_BEFORE: usize = 2;
 
 fn report(me: &Agent, brief: &Brief) -> Result<Outcome, String> {
     let lead = match brief.handed.last() {
@@ -43,8 +48,9 @@ fn report(me: &Agent, brief: &Brief) -> Result<Outcome, String> {
 
 fn written(me: &Agent, brief: &Brief, last: &Handed) -> String {
     let text = format!(
-        "REQUEST:\n{}\n\nRESULT:\n{}\n\nFill in the Report as one JSON object: the headline says what came of the request.",
+        "REQUEST:\n{}\n\n{}RESULT:\n{}\n\nFill in the Report as one JSON object: the headline says what came of the request.",
         start(&brief.task.content, REQUEST),
+        before(brief),
         start(&last.text, RESULT)
     );
     let prompt = Prompt { me, text, max_output_tokens: 500, temperature: 0.3 };
@@ -56,6 +62,14 @@ fn written(me: &Agent, brief: &Brief, last: &Handed) -> String {
             last.text.clone()
         }
     }
+}
+
+/// What those found who worked on it before the last one.
+fn before(brief: &Brief) -> String {
+    let former = brief.handed.iter().rev().skip(1).filter(|handed| !PASSERS.contains(&handed.agent.as_str())).take(LAST_BEFORE);
+    let mut texts: Vec<String> = former.map(|handed| format!("FOUND BEFORE:\n{}\n\n", start(&handed.text, BEFORE))).collect();
+    texts.reverse();
+    texts.concat()
 }
 
 /// A link for each file that this task wrote.
@@ -73,8 +87,4 @@ fn encoded(text: &str) -> String {
             _ => format!("%{byte:02X}"),
         })
         .collect()
-}
-
-fn start(text: &str, most: usize) -> &str {
-    text.char_indices().nth(most).map_or(text, |(end, _)| &text[..end])
 }

@@ -10,8 +10,8 @@ use crate::{Brief, Handed};
 
 /// The agent that carries errands out.
 pub const RUNNER: &str = "errand-runner";
-/// Those that pass a proposal on without making one of their own.
-const PASSERS: [&str; 3] = [RUNNER, "supervisor", "triager"];
+/// Those that pass on what others say, and find nothing by themselves.
+pub const PASSERS: [&str; 3] = [RUNNER, "supervisor", "triager"];
 
 /// What a call may do to the world, as its proposer sees it; the host decides by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]

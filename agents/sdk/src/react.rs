@@ -23,7 +23,7 @@ use crate::{Agent, Brief, Prompt, said};
 /// Characters of what was seen that a prompt has room for.
 pub const ROOM: usize = 24_000;
 /// Most characters of the question in each prompt.
-const MOST_TASK: usize = 6000;
+const MOST_TASK: usize = 12_000;
 /// Most tokens of one step.
 const STEP_TOKENS: u32 = 1600;
 /// Host calls of one step: the question, its repair, and what it looks at.

@@ -1,11 +1,15 @@
 //! Routes one inbox entry to the colleague whose job it is.
 
+use homeaiops_sdk::seen::start;
 use homeaiops_sdk::structured::enumerate;
 use homeaiops_sdk::{Agent, Brief, Handoff, Outcome, Prompt, Rejection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 homeaiops_sdk::agent!(route);
+
+/// Most characters of an entry that are read: whose job it is shows by then.
+const MOST_ENTRY: usize = 8000;
 
 /// What the model fills in. The colleagues of the brief are enumerated in the schema when it is asked.
 #[derive(Deserialize, Serialize, JsonSchema)]
@@ -99,6 +103,6 @@ fn question(brief: &Brief) -> String {
         brief.task.intent.as_ref().map(|intent| format!("The sender says the intent is `{intent}`.\n")).unwrap_or_default();
     format!(
         "INBOX ENTRY:\n{}\n\nCOLLEAGUES:\n{colleagues}\n{stated}Fill in the TriageDecision as one JSON object. Sort; do not answer the entry.",
-        brief.task.content
+        start(&brief.task.content, MOST_ENTRY)
     )
 }
