@@ -77,8 +77,10 @@ async fn a_change_of_the_cluster_goes_back_to_who_may_propose_it(ground: Ground)
     let errand = json!({ "summary": "Scale it.", "action_class": "C", "handoff_target": "errand-runner", "call": call });
     let mut proposed = errand.clone();
     proposed["rollback"] = json!("kubectl scale deployment jellyfin --replicas=1");
-    let events = || step(json!([look("kubectl_get_events", json!({ "namespace": "media" }))]), true);
-    model.order([events(), observability(&errand), events(), homelab(&proposed)]);
+    // Events of the cluster may hold secrets, and raise a label above what the tool may see; these do not.
+    let measured = step(json!([look("grafana_query_prometheus", json!({ "expr": "up{job=\"jellyfin\"}" }))]), true);
+    let listed = step(json!([look("kubectl_get_deployments", json!({ "namespace": "media" }))]), true);
+    model.order([measured, observability(&errand), listed, homelab(&proposed)]);
     let id = host.submit(asks("observability-operator", "jellyfin is slow")).await;
     let waits = host.task(&id, "awaiting_approval").await;
     let way = ["observability-operator", "errand-runner", "supervisor", "homelab-engineer", "errand-runner"];

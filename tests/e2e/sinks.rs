@@ -377,7 +377,7 @@ async fn a_wish_of_the_household_waits_for_the_operator_and_they_hear_of_it(grou
     let asked = question(&host).await;
     assert_eq!((&asked["requester"], &asked["role"]), (&json!("renee"), &json!("household")));
     // Reports of both tasks go to renee, not to the operator; the question goes to the operator, tagged.
-    let all = services.taken_so_many(4).await;
+    let all = services.taken_so_many(5).await;
     let to = |user: i64| -> Vec<String> {
         let his = all.iter().filter(|message| message["to"] == json!([user]));
         his.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
