@@ -59,6 +59,8 @@ async fn what_must_not_be_done_twice_makes_a_failed_hop_a_dead_letter(ground: Gr
     assert_eq!((&effect["ref"], &effect["agent"], &effect["kind"]), (&json!("1.1.1"), &json!("writes"), &json!("vault.write")));
     assert_eq!((&effect["state"], &effect["repeatable"], &effect["again"]), (&json!("done"), &json!(false), &json!(true)));
     assert!(effect["at"].is_string() && effect["destination"] == "vault" && effect.get("request").is_none(), "{effect}");
+    // The task is over when it is on disk; it is counted after that, and then told.
+    host.logged("task_failed").await;
     let (_, metrics) = host.get("/metrics").await;
     assert!(metrics.as_str().unwrap().contains("langgraph_dlq_size 1"), "{metrics}");
     assert!(metrics.as_str().unwrap().contains("langgraph_dlq_total{code=\"attempts_exhausted\"} 1"), "{metrics}");

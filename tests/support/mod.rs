@@ -259,6 +259,9 @@ impl Host {
     /// Its exit code, what it was started with, and its lines.
     pub async fn ended(mut self) -> (Option<i32>, Setup, Vec<String>) {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it drains").unwrap();
+        // Its last lines may still be on their way; whoever reads them ends with them.
+        let whole = async { while self.arrived.changed().await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, whole).await.expect("its lines end");
         (ended.code(), self.setup, self.lines.lock().unwrap().clone())
     }
 

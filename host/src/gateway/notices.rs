@@ -60,7 +60,7 @@ pub(super) async fn follow(peer: &Peer<RoleClient>, stale: Arc<AtomicBool>) {
 
 /// What came of asking for notices.
 enum Asked {
-    Agreed(Subscription),
+    Agreed(Box<Subscription>),
     /// It does not serve that, whatever it said before.
     Refused,
     /// It may another time.
@@ -69,7 +69,7 @@ enum Asked {
 
 async fn asked(peer: &Peer<RoleClient>, wanted: &SubscriptionFilter) -> Asked {
     match tokio::time::timeout(AGREES, peer.listen(wanted.clone())).await {
-        Ok(Ok(stream)) => Asked::Agreed(stream),
+        Ok(Ok(stream)) => Asked::Agreed(Box::new(stream)),
         Ok(Err(ServiceError::McpError(_))) => Asked::Refused,
         Ok(Err(_)) | Err(_) => Asked::Silent,
     }

@@ -177,6 +177,8 @@ impl Outbox {
                 }
             },
         };
+        // First it is so, then that is said: whoever reads the line may rely on it.
+        deliveries::settle(db, due.id.clone(), became.clone(), id::now()).await?;
         let (task_id, kind, attempts) = (&due.task, &due.kind, due.attempts);
         let outcome = match &became {
             Became::Sent => {
@@ -217,7 +219,6 @@ impl Outbox {
             }
         };
         metrics::count(name::DELIVERIES, 1, &[("sink", name.as_str()), ("outcome", outcome)]);
-        deliveries::settle(db, due.id, became, id::now()).await?;
         Ok(busy)
     }
 }

@@ -212,8 +212,8 @@ impl Told {
             }
             Self::Failed(code, why) => {
                 let why = shown(why);
-                tracing::error!(event = "task_failed", task_id, trace_id, agent, code, why, "task {task_id} failed: {code}");
                 metrics::count(name::DEAD, 1, &[("code", code)]);
+                tracing::error!(event = "task_failed", task_id, trace_id, agent, code, why, "task {task_id} failed: {code}");
                 "failed"
             }
         };
